@@ -1,0 +1,145 @@
+//! The program `kappa`: a shell, a script runner and a headless service around an embedded engine.
+//!
+//! The way of a statement typed by a person: [`shell`] reads it, [`runner`] hands it to the engine
+//! and [`output`] prints the answer. [`script`] feeds the same runner from a file, [`headless`]
+//! then stays until it is told to stop. Everything it knows of SQL it asks the engine.
+
+mod args;
+mod exit;
+mod headless;
+mod output;
+mod progress;
+mod properties;
+mod report;
+mod runner;
+mod script;
+mod settings;
+mod shell;
+mod shutdown;
+mod signals;
+mod terminal;
+
+use std::process::ExitCode;
+
+use kappa_engine::Engine;
+use tokio::runtime::Runtime;
+
+use args::{Args, Command};
+use exit::Exit;
+use report::report;
+use runner::Runner;
+use settings::Settings;
+use signals::{Event, Signals};
+use terminal::Terminal;
+
+/// Statements are planned on these threads too, and a long WHERE clause is a deep tree.
+const STACK_BYTES: usize = 8 << 20;
+
+fn main() -> ExitCode {
+    let args = match Args::read(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version come this way too. Nobody is left to be told if this fails.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let terminal = Terminal::detect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK_BYTES)
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            report(&terminal, &format!("error: cannot start threads: {error}"));
+            return Exit::Failed.into();
+        }
+    };
+    let exit = start(&runtime, args, &terminal);
+    // Not dropped: that would wait for whatever still blocks, after a second Ctrl-C too.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
+    let settings = match Settings::new(&args) {
+        Ok(settings) => settings,
+        Err(message) => {
+            report(terminal, &format!("error: {message}"));
+            return Exit::Usage;
+        }
+    };
+    let signals = match runtime.block_on(async { Signals::install() }) {
+        Ok(signals) => signals,
+        Err(error) => {
+            report(
+                terminal,
+                &format!("error: cannot listen for signals: {error}"),
+            );
+            return Exit::Failed;
+        }
+    };
+    let engine = match runtime.block_on(open(&settings, signals.clone())) {
+        Ok(engine) => engine,
+        Err(Opening::Failed(error)) => {
+            report(terminal, &error.render());
+            return Exit::Failed;
+        }
+        Err(Opening::Stopped(event)) => return event.exit(),
+    };
+
+    let clock = settings.config.clock.clone();
+    let mut runner = Runner::new(
+        engine.session(),
+        clock.clone(),
+        terminal.clone(),
+        args.output,
+        signals.clone(),
+    );
+    let exit = match runtime.block_on(define(&mut runner, &settings, terminal)) {
+        Err(exit) => exit,
+        Ok(()) => match &args.command {
+            Some(Command::Run { script }) => runtime.block_on(headless::run(
+                &engine,
+                &mut runner,
+                terminal,
+                script.as_deref(),
+            )),
+            None if !args.inputs.is_empty() => {
+                runtime.block_on(script::run_all(&mut runner, terminal, &args.inputs))
+            }
+            None => shell::run(runtime, &engine, &mut runner, terminal, &settings),
+        },
+    };
+    // The session may hold what the engine wants to close.
+    drop(runner);
+    runtime.block_on(shutdown::shutdown(
+        &engine, terminal, signals, &*clock, exit,
+    ))
+}
+
+enum Opening {
+    Failed(kappa_engine::Error),
+    Stopped(Event),
+}
+
+/// Opens the engine; a broker that does not answer can be given up with Ctrl-C.
+async fn open(settings: &Settings, mut signals: Signals) -> Result<Engine, Opening> {
+    tokio::select! {
+        engine = Engine::open(settings.config.clone()) => engine.map_err(Opening::Failed),
+        event = signals.next() => Err(Opening::Stopped(event)),
+    }
+}
+
+/// The variables of `--define`.
+async fn define(runner: &mut Runner, settings: &Settings, terminal: &Terminal) -> Result<(), Exit> {
+    for (name, value) in &settings.variables {
+        let statement = format!("DEFINE {name} = '{}'", value.replace('\'', "''"));
+        if let Err(error) = runner.quietly(&statement).await {
+            report(terminal, &error.render());
+            return Err(Exit::Usage);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! The engine: one data directory, its topics, its catalog and its running queries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kappa_sql::catalog::Catalog;
+use kappa_storage::store::{Store, StoreOptions};
+use kappa_storage::topic::Topics;
+use kappa_storage::topic::embedded::EmbeddedTopics;
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
+
+use crate::catalog::{DurableCatalog, StoredQuery, StoredSink};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::property::Properties;
+use crate::query::status::{QueryInfo, QueryState, Status};
+use crate::query::task::{QueryHandle, Shared};
+use crate::session::Session;
+use crate::statement;
+use crate::system::{RoutedTopics, SystemTables};
+
+/// An open engine. Clones are the same engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) properties: Properties,
+    pub(crate) store: Arc<Store>,
+    pub(crate) topics: Arc<dyn Topics>,
+    embedded: EmbeddedTopics,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) system: Arc<SystemTables>,
+    pub(crate) catalog: RwLock<DurableCatalog>,
+    /// Running queries by id.
+    pub(crate) queries: Mutex<BTreeMap<String, QueryHandle>>,
+    /// Held by whoever changes the catalog.
+    pub(crate) ddl: Mutex<()>,
+    /// What everybody may see of the queries, without waiting for them.
+    pub(crate) infos: RwLock<BTreeMap<String, (String, String, Arc<Status>)>>,
+}
+
+impl Engine {
+    /// Opens an engine, and starts the queries that its data directory has.
+    ///
+    /// # Errors
+    /// A data directory that is in use, damaged or from a newer Kappa; properties that do not
+    /// exist.
+    pub async fn open(config: Config) -> Result<Self> {
+        let mut properties = Properties::default();
+        for (name, value) in &config.properties {
+            if !name.starts_with("kafka.") {
+                properties.set(name, value)?;
+            }
+        }
+        let directory = config.data_dir.clone();
+        let options = StoreOptions { sync: config.sync, ..StoreOptions::default() };
+        let store = tokio::task::spawn_blocking(move || Store::open(directory, options))
+            .await
+            .map_err(|error| Error::Internal(error.to_string()))??;
+        let embedded = EmbeddedTopics::new(Arc::clone(&store));
+        let system = Arc::new(SystemTables::open(&embedded, true).await?);
+        let topics: Arc<dyn Topics> = match &config.bootstrap_servers {
+            None => Arc::new(embedded.clone()),
+            Some(servers) => {
+                Arc::new(RoutedTopics::connect(embedded.clone(), servers, &config).await?)
+            }
+        };
+        let catalog = DurableCatalog::read(&store)?;
+        let stored: Vec<StoredQuery> = catalog.queries.values().cloned().collect();
+        let sinks: Vec<StoredSink> = catalog.sinks.values().cloned().collect();
+        let engine = Self {
+            inner: Arc::new(Inner {
+                clock: Arc::clone(&config.clock),
+                config,
+                properties,
+                store,
+                topics,
+                embedded,
+                system,
+                catalog: RwLock::new(catalog),
+                queries: Mutex::new(BTreeMap::new()),
+                ddl: Mutex::new(()),
+                infos: RwLock::new(BTreeMap::new()),
+            }),
+        };
+        for query in stored {
+            // A query that cannot start is shown as such; the others run.
+            if let Err(error) = statement::create_as::restart(&engine, &query).await {
+                engine.show_failed(query.id, query.sink, query.statement, &error);
+            }
+        }
+        for sink in sinks {
+            if let Err(error) = statement::sink::start(&engine, &sink).await {
+                engine.show_failed(sink.name, sink.source, sink.statement, &error);
+            }
+        }
+        Ok(engine)
+    }
+
+    /// Shows a query or sink that could not be started.
+    fn show_failed(&self, id: String, sink: String, statement: String, error: &Error) {
+        let status = Arc::new(Status::default());
+        status.set_state(QueryState::Error, Some(error.to_string()));
+        self.inner.infos.write().insert(id, (sink, statement, status));
+    }
+
+    /// A session, with properties of its own.
+    pub fn session(&self) -> Session {
+        Session::new(self.clone())
+    }
+
+    /// Carries out one statement in a session of its own.
+    ///
+    /// # Errors
+    /// A statement that cannot be carried out, and why.
+    pub async fn execute(&self, sql: &str) -> Result<crate::Response> {
+        self.session().execute(sql).await
+    }
+
+    /// Starts a push query in a session of its own.
+    ///
+    /// # Errors
+    /// A statement that is not a push query, or cannot be carried out.
+    pub async fn subscribe(&self, sql: &str) -> Result<crate::Subscription> {
+        match self.execute(sql).await? {
+            crate::Response::Push(subscription) => Ok(subscription),
+            _ => Err(Error::User("a push query ends with EMIT CHANGES or EMIT FINAL".into())),
+        }
+    }
+
+    /// The topics: for producers and consumers inside this process.
+    pub fn topics(&self) -> &Arc<dyn Topics> {
+        &self.inner.topics
+    }
+
+    /// Waits until all that topics hold now is processed and committed by all running queries.
+    ///
+    /// # Errors
+    /// A query that failed.
+    pub async fn flush(&self) -> Result<()> {
+        loop {
+            let mut worked = false;
+            let queries = self.inner.queries.lock().await;
+            for query in queries.values() {
+                worked |= query.flush().await?;
+            }
+            if !worked {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The running queries.
+    pub fn queries(&self) -> Vec<QueryInfo> {
+        let infos = self.inner.infos.read();
+        infos
+            .iter()
+            .map(|(id, (sink, statement, status))| status.info(id, sink, statement))
+            .collect()
+    }
+
+    /// Names of relations and of their columns, for completion.
+    pub fn names(&self) -> Vec<String> {
+        let catalog = self.catalog();
+        let mut names: Vec<String> = catalog
+            .relations()
+            .flat_map(|relation| {
+                std::iter::once(relation.name.clone())
+                    .chain(relation.columns.iter().map(|column| column.name.clone()))
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Removes records that topics need not keep. To be called now and then.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub async fn maintain(&self) -> Result<()> {
+        let embedded = self.inner.embedded.clone();
+        let now_ms = self.inner.clock.now_ms();
+        tokio::task::spawn_blocking(move || embedded.maintain(now_ms))
+            .await
+            .map_err(|error| Error::Internal(error.to_string()))??;
+        Ok(())
+    }
+
+    /// Commits what the queries have done, ends them and closes the data directory.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub async fn shutdown(&self) -> Result<()> {
+        let queries = std::mem::take(&mut *self.inner.queries.lock().await);
+        futures::future::join_all(queries.into_values().map(QueryHandle::stop)).await;
+        let store = Arc::clone(&self.inner.store);
+        tokio::task::spawn_blocking(move || store.close())
+            .await
+            .map_err(|error| Error::Internal(error.to_string()))??;
+        Ok(())
+    }
+
+    /// What is registered now.
+    pub(crate) fn catalog(&self) -> Catalog {
+        self.inner.catalog.read().snapshot(self.inner.system.relations())
+    }
+
+    /// What queries share.
+    pub(crate) fn shared(&self) -> Shared {
+        Shared {
+            store: Arc::clone(&self.inner.store),
+            topics: Arc::clone(&self.inner.topics),
+            clock: Arc::clone(&self.inner.clock),
+            system: Arc::clone(&self.inner.system),
+        }
+    }
+}

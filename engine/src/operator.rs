@@ -1,0 +1,50 @@
+//! Stateful operators: what a continuous query remembers between steps.
+//!
+//! An operator sees time only through row times: nothing here reads a clock. It reads its inputs to
+//! the end of a step, then emits the changes; its state goes to disk at a commit, with everything
+//! else of the epoch.
+
+pub(crate) mod accumulator;
+pub(crate) mod aggregate;
+pub(crate) mod changelog;
+pub(crate) mod exec;
+pub(crate) mod groups;
+pub(crate) mod join;
+pub(crate) mod keyed_rows;
+pub(crate) mod windows;
+
+use std::fmt::Debug;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{DataFusionError, Result};
+use kappa_storage::store::Commit;
+
+use self::windows::Late;
+
+/// A stateful operator of a running query.
+pub(crate) trait Operator: Debug + Send {
+    /// Takes rows of input number `input` (they come input by input, in number order).
+    fn push(&mut self, input: usize, batch: &RecordBatch) -> Result<()>;
+
+    /// Ends the step: emits what changed in it.
+    fn finish(&mut self) -> Result<Vec<RecordBatch>>;
+
+    /// Writes what changed since the last commit.
+    fn flush(&mut self, commit: &mut Commit) -> Result<()>;
+
+    /// The commit is durable. Memory above `memory_max` bytes can go: it can be read again.
+    fn committed(&mut self, memory_max: usize) -> Result<()>;
+
+    /// Memory held, in bytes.
+    fn size(&self) -> usize;
+
+    /// Late rows by window start since the last call.
+    fn take_late(&mut self) -> Late {
+        Late::new()
+    }
+}
+
+/// A storage error inside an operator.
+pub(crate) fn storage_error(error: kappa_storage::Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}

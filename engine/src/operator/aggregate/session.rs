@@ -1,0 +1,534 @@
+//! GROUP BY in session windows: runs of rows of a key with no silence longer than the gap. A row
+//! can extend a session and join two into one; the sessions that are gone are emitted as deletes
+//! before the one that took them in.
+//!
+//! ```text
+//! state table: [table][vnode][group columns][session end] -> [session start, states …]
+//! ```
+//!
+//! The end is in the key, not the start, because expiry goes by the key's time: a session that
+//! began long ago is kept as long as rows reach it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int8Array, Int64Array, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::Int8Type;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+use kappa_sql::column;
+use kappa_storage::store::Commit;
+
+use super::functions::{Functions, rows_with_keys};
+use super::{AggregateSpec, concat_chunks};
+use crate::operator::accumulator::Slot;
+use crate::operator::groups::Groups;
+use crate::operator::windows::Late;
+use crate::operator::{Operator, storage_error};
+use crate::state::StateTable;
+
+/// A session in memory; bounds inclusive, in milliseconds.
+#[derive(Clone, Debug)]
+struct Session {
+    start: i64,
+    end: i64,
+    slot: Slot,
+    /// End under which the state table has it.
+    stored: Option<i64>,
+    /// Whether it changed since the last commit.
+    dirty: bool,
+    /// Whether it changed in this step; its entry in `Step::touched` then.
+    touched: Option<usize>,
+    /// Bounds as last emitted, if it was.
+    emitted: Option<(i64, i64)>,
+}
+
+/// A row that was emitted before this step and is replaced in it.
+#[derive(Debug)]
+struct Old {
+    start: i64,
+    end: i64,
+    /// Row of `Step::old`.
+    row: usize,
+}
+
+/// What a step did to one session.
+#[derive(Debug)]
+struct Touch {
+    key: Slot,
+    olds: Vec<Old>,
+    /// Start of the session now; `None` once another took it in.
+    alive: bool,
+    slot: Slot,
+    start: i64,
+    end: i64,
+}
+
+#[derive(Debug, Default)]
+struct Step {
+    touched: Vec<Touch>,
+    old: Vec<Vec<ArrayRef>>,
+    old_rows: usize,
+}
+
+/// The operator.
+#[derive(Debug)]
+pub(crate) struct SessionAggregate {
+    spec: AggregateSpec,
+    gap_ms: i64,
+    grace_ms: i64,
+    table: StateTable,
+    keys: Groups,
+    functions: Functions,
+    /// Sessions of each key in memory, that can still change.
+    sessions: HashMap<Slot, Vec<Session>>,
+    slots: u32,
+    free: Vec<Slot>,
+    stream_time: i64,
+    end_max: i64,
+    /// Keys with dirty sessions.
+    dirty: HashSet<Slot>,
+    late: Late,
+    step: Step,
+    /// State keys to delete at the next commit.
+    removed: Vec<Vec<u8>>,
+}
+
+impl SessionAggregate {
+    /// The operator with what the last commit left.
+    pub(crate) fn try_new(
+        spec: AggregateSpec,
+        gap_ms: i64,
+        grace_ms: i64,
+        table: StateTable,
+        input: &arrow::datatypes::Schema,
+    ) -> Result<Self> {
+        let fields = spec
+            .group
+            .iter()
+            .map(|expr| expr.return_field(input))
+            .collect::<Result<Vec<_>>>()?;
+        let keys = Groups::try_new(&fields, false, table.clone())?;
+        let functions = Functions::try_new(&spec.aggregates, spec.op.is_some())?;
+        let marks = table.marks().map_err(storage_error)?;
+        let mut operator = Self {
+            spec,
+            gap_ms,
+            grace_ms,
+            table,
+            keys,
+            functions,
+            sessions: HashMap::new(),
+            slots: 0,
+            free: Vec::new(),
+            stream_time: marks.stream_time,
+            end_max: marks.window_max,
+            dirty: HashSet::new(),
+            late: Late::new(),
+            step: Step::default(),
+            removed: Vec::new(),
+        };
+        if operator.spec.emit_final {
+            operator.load_all()?;
+        }
+        Ok(operator)
+    }
+
+    /// The largest session end that can take no more rows.
+    fn close(&self) -> i64 {
+        self.stream_time.saturating_sub(self.grace_ms).saturating_sub(self.gap_ms)
+    }
+
+    fn new_slot(&mut self) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            self.slots - 1
+        });
+        self.functions.resize(self.slots as usize);
+        slot
+    }
+
+    /// EMIT FINAL keeps every open session in memory, to find those that are over.
+    fn load_all(&mut self) -> Result<()> {
+        let rows = self.table.scan_all().map_err(storage_error)?;
+        for (key, row) in rows {
+            let (prefix, end) = self.table.split_window(&key).map_err(storage_error)?;
+            let columns = self.keys.key_columns([prefix.as_slice()])?;
+            let mut slots = Vec::new();
+            self.keys.intern(&columns, None, &mut slots)?;
+            self.add_stored(slots[0], end, &row, i64::MIN)?;
+        }
+        Ok(())
+    }
+
+    fn add_stored(&mut self, key: Slot, end: i64, row: &[u8], close: i64) -> Result<()> {
+        if end < close {
+            // Over: it stays in state and view as it is.
+            return Ok(());
+        }
+        let slot = self.new_slot();
+        let start = self.functions.decode(&[slot], [row])?.value(0);
+        self.sessions.entry(key).or_default().push(Session {
+            start,
+            end,
+            slot,
+            stored: Some(end),
+            dirty: false,
+            touched: None,
+            emitted: Some((start, end)),
+        });
+        Ok(())
+    }
+
+    fn load(&mut self, new: std::ops::Range<Slot>) -> Result<()> {
+        if self.table.is_new() {
+            return Ok(());
+        }
+        let close = self.close();
+        for key in new {
+            let rows =
+                self.table.scan_key(self.keys.key(key)).map_err(storage_error)?;
+            for (end, row) in rows {
+                self.add_stored(key, end, &row, close)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a session is about to change: keeps its old row if it was emitted before.
+    fn touch(&mut self, key: Slot, session: &mut Session) -> Result<usize> {
+        session.dirty = true;
+        self.dirty.insert(key);
+        if let Some(index) = session.touched {
+            return Ok(index);
+        }
+        let mut olds = Vec::new();
+        if let Some((start, end)) = session.emitted {
+            self.step.old.push(self.functions.evaluate(&[session.slot])?);
+            olds.push(Old { start, end, row: self.step.old_rows });
+            self.step.old_rows += 1;
+        }
+        let index = self.step.touched.len();
+        self.step.touched.push(Touch {
+            key,
+            olds,
+            alive: true,
+            slot: session.slot,
+            start: session.start,
+            end: session.end,
+        });
+        session.touched = Some(index);
+        Ok(index)
+    }
+
+    /// Puts one row into its session; `None` when it comes too late.
+    fn assign(
+        &mut self,
+        key: Slot,
+        time: i64,
+        merges: &mut Vec<(Slot, Slot)>,
+    ) -> Result<Option<Slot>> {
+        let mut sessions = self.sessions.remove(&key).unwrap_or_default();
+        let (from, to) = (time.saturating_sub(self.gap_ms), time.saturating_add(self.gap_ms));
+        let mut overlapping: Vec<usize> = sessions
+            .iter()
+            .enumerate()
+            .filter(|(_, session)| session.start <= to && session.end >= from)
+            .map(|(index, _)| index)
+            .collect();
+        overlapping.sort_by_key(|index| sessions[*index].start);
+        let start = overlapping.iter().map(|i| sessions[*i].start).fold(time, i64::min);
+        let end = overlapping.iter().map(|i| sessions[*i].end).fold(time, i64::max);
+        if end < self.close() {
+            *self.late.entry(time).or_default() += 1;
+            self.sessions.insert(key, sessions);
+            return Ok(None);
+        }
+        let slot = match overlapping.split_first() {
+            None => {
+                let slot = self.new_slot();
+                let mut session = Session {
+                    start,
+                    end,
+                    slot,
+                    stored: None,
+                    dirty: true,
+                    touched: None,
+                    emitted: None,
+                };
+                self.touch(key, &mut session)?;
+                sessions.push(session);
+                slot
+            }
+            Some((first, others)) => {
+                let into = self.touch(key, &mut sessions[*first])?;
+                let slot = sessions[*first].slot;
+                for other in others {
+                    let from = self.touch(key, &mut sessions[*other])?;
+                    merges.push((sessions[*other].slot, slot));
+                    let olds = std::mem::take(&mut self.step.touched[from].olds);
+                    self.step.touched[from].alive = false;
+                    self.step.touched[into].olds.extend(olds);
+                    if let Some(stored) = sessions[*other].stored {
+                        self.removed.push(StateTable::with_window(self.keys.key(key), stored));
+                    }
+                }
+                let session = &mut sessions[*first];
+                if session.end != end
+                    && let Some(stored) = session.stored.take()
+                {
+                    self.removed.push(StateTable::with_window(self.keys.key(key), stored));
+                }
+                (session.start, session.end) = (start, end);
+                let touch = &mut self.step.touched[into];
+                (touch.start, touch.end) = (start, end);
+                let mut gone = others.to_vec();
+                gone.sort_unstable();
+                for index in gone.into_iter().rev() {
+                    sessions.remove(index);
+                }
+                slot
+            }
+        };
+        self.end_max = self.end_max.max(end);
+        self.sessions.insert(key, sessions);
+        Ok(Some(slot))
+    }
+
+    /// Builds output rows: `rows` says for each where its aggregates come from.
+    fn output(&self, rows: Vec<OutputRow>, values: Vec<ArrayRef>) -> Result<RecordBatch> {
+        let mut columns = self.keys.key_columns(rows.iter().map(|row| self.keys.key(row.key)))?;
+        columns.extend(values);
+        columns.push(Arc::new(rows.iter().map(|row| row.start).collect::<Int64Array>()));
+        let ends: ArrayRef = Arc::new(rows.iter().map(|row| row.end).collect::<Int64Array>());
+        columns.push(Arc::clone(&ends));
+        columns.push(ends);
+        columns.push(Arc::new(rows.iter().map(|row| row.op).collect::<Int8Array>()));
+        Ok(RecordBatch::try_new(Arc::clone(&self.spec.schema), columns)?)
+    }
+
+    fn emit_changes(&mut self, step: Step) -> Result<RecordBatch> {
+        let new_slots: Vec<Slot> =
+            step.touched.iter().filter(|touch| touch.alive).map(|touch| touch.slot).collect();
+        let new = self.functions.evaluate(&new_slots)?;
+        let old = concat_chunks(&step.old)?;
+        let mut rows = Vec::new();
+        let mut choice = Vec::new();
+        let mut next_new = 0;
+        for touch in step.touched.iter().filter(|touch| touch.alive) {
+            for Old { start, end, row } in &touch.olds {
+                // A session that kept its bounds is replaced by its new row, not deleted.
+                let same = (*start, *end) == (touch.start, touch.end);
+                if same && !self.spec.emit_old {
+                    continue;
+                }
+                rows.push(OutputRow {
+                    key: touch.key,
+                    start: *start,
+                    end: *end,
+                    op: column::DELETE,
+                });
+                choice.push((1, *row));
+            }
+            rows.push(OutputRow {
+                key: touch.key,
+                start: touch.start,
+                end: touch.end,
+                op: column::INSERT,
+            });
+            choice.push((0, next_new));
+            next_new += 1;
+        }
+        let values = new
+            .iter()
+            .enumerate()
+            .map(|(index, new)| match old.get(index) {
+                Some(old) => {
+                    Ok(arrow::compute::interleave(&[new.as_ref(), old.as_ref()], &choice)?)
+                }
+                None => Ok(Arc::clone(new)),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        self.output(rows, values)
+    }
+
+    /// Emits the sessions that are over, by end and key, and forgets them.
+    fn emit_final(&mut self) -> Result<RecordBatch> {
+        let close = self.close();
+        let mut over = Vec::new();
+        for (key, sessions) in &mut self.sessions {
+            sessions.retain(|session| {
+                let open = session.end >= close;
+                if !open {
+                    over.push((*key, session.clone()));
+                }
+                open
+            });
+        }
+        self.sessions.retain(|_, sessions| !sessions.is_empty());
+        over.sort_by(|(a_key, a), (b_key, b)| {
+            (a.end, self.keys.key(*a_key)).cmp(&(b.end, self.keys.key(*b_key)))
+        });
+        let slots: Vec<Slot> = over.iter().map(|(_, session)| session.slot).collect();
+        let values = self.functions.evaluate(&slots)?;
+        let rows = over
+            .iter()
+            .map(|(key, session)| OutputRow {
+                key: *key,
+                start: session.start,
+                end: session.end,
+                op: column::INSERT,
+            })
+            .collect();
+        let batch = self.output(rows, values)?;
+        for (key, session) in &over {
+            if let Some(stored) = session.stored {
+                self.removed.push(StateTable::with_window(self.keys.key(*key), stored));
+            }
+        }
+        self.functions.clear(&slots);
+        self.free.extend(slots);
+        Ok(batch)
+    }
+}
+
+/// Bounds and change kind of an output row.
+#[derive(Debug)]
+struct OutputRow {
+    key: Slot,
+    start: i64,
+    end: i64,
+    op: i8,
+}
+
+impl Operator for SessionAggregate {
+    fn push(&mut self, _input: usize, batch: &RecordBatch) -> Result<()> {
+        let mut columns = self.spec.keys(batch)?;
+        let rowtimes = self.spec.rowtimes(batch)?;
+        let kept = rows_with_keys(&columns, batch.num_rows());
+        let rows: Vec<u32> = kept.unwrap_or_else(|| (0..batch.num_rows() as u32).collect());
+        let indices = UInt32Array::from(rows.clone());
+        for column in &mut columns {
+            *column = take(column.as_ref(), &indices, None)?;
+        }
+        let mut keys = Vec::new();
+        let before = self.keys.len() as Slot;
+        self.keys.intern(&columns, None, &mut keys)?;
+        self.load(before..self.keys.len() as Slot)?;
+        let mut merges = Vec::new();
+        let mut taken = Vec::with_capacity(rows.len());
+        let mut slots = Vec::with_capacity(rows.len());
+        for (row, key) in rows.iter().zip(&keys) {
+            let time = rowtimes.value(*row as usize);
+            self.stream_time = self.stream_time.max(time);
+            if let Some(slot) = self.assign(*key, time, &mut merges)? {
+                taken.push(*row);
+                slots.push(slot);
+            }
+        }
+        // Rows were put into sessions that others took in later: follow the merges, which name
+        // each slot at most once as the one taken in.
+        let merged: HashMap<Slot, Slot> = merges.iter().copied().collect();
+        for slot in &mut slots {
+            while let Some(into) = merged.get(slot) {
+                *slot = *into;
+            }
+        }
+        for (from, into) in merges {
+            let mut target = into;
+            while let Some(next) = merged.get(&target) {
+                target = *next;
+            }
+            self.functions.absorb(from, target)?;
+            self.free.push(from);
+        }
+        let ops = match self.spec.ops(batch)? {
+            None => None,
+            Some(ops) => {
+                let indices = UInt32Array::from(taken.clone());
+                Some(take(&ops, &indices, None)?.as_primitive::<Int8Type>().clone())
+            }
+        };
+        let taken = UInt32Array::from(taken);
+        self.functions.update(batch, Some(&taken), &slots, ops.as_ref())
+    }
+
+    fn finish(&mut self) -> Result<Vec<RecordBatch>> {
+        let step = std::mem::take(&mut self.step);
+        let touched: Vec<Slot> = step.touched.iter().map(|touch| touch.key).collect();
+        let batch = if self.spec.emit_final {
+            self.emit_final()?
+        } else {
+            self.emit_changes(step)?
+        };
+        for key in touched {
+            for session in self.sessions.entry(key).or_default() {
+                if session.touched.take().is_some() {
+                    session.emitted = Some((session.start, session.end));
+                }
+            }
+        }
+        Ok(vec![batch])
+    }
+
+    fn flush(&mut self, commit: &mut Commit) -> Result<()> {
+        for key in self.removed.drain(..) {
+            commit.delete_state(&key);
+        }
+        let mut dirty: Vec<(Vec<u8>, Slot, i64)> = Vec::new();
+        for key in self.dirty.drain() {
+            let prefix = self.keys.key(key);
+            let sessions = self.sessions.entry(key).or_default();
+            for session in sessions.iter_mut().filter(|session| session.dirty) {
+                dirty.push((
+                    StateTable::with_window(prefix, session.end),
+                    session.slot,
+                    session.start,
+                ));
+                session.dirty = false;
+                session.stored = Some(session.end);
+            }
+        }
+        dirty.sort_unstable();
+        let slots: Vec<Slot> = dirty.iter().map(|(_, slot, _)| *slot).collect();
+        let starts: Int64Array = dirty.iter().map(|(_, _, start)| *start).collect();
+        let rows = self.functions.encode(&slots, starts)?;
+        for ((key, _, _), row) in dirty.iter().zip(rows.iter()) {
+            commit.put_state(key, row.data());
+        }
+        self.table.write_marks(commit, self.stream_time, self.end_max);
+        Ok(())
+    }
+
+    fn committed(&mut self, memory_max: usize) -> Result<()> {
+        self.table.set_written();
+        if let Some(retention_ms) = self.spec.retention_ms {
+            self.table.expire(self.end_max.saturating_sub(retention_ms));
+        }
+        if self.spec.emit_final {
+            return Ok(());
+        }
+        let close = self.close();
+        let all: usize = self.sessions.values().map(Vec::len).sum();
+        let over = self.sessions.values().flatten().filter(|session| session.end < close).count();
+        if self.size() > memory_max || (over > 1024 && over * 2 > all) {
+            self.keys.clear()?;
+            self.sessions.clear();
+            self.functions = Functions::try_new(&self.spec.aggregates, self.spec.op.is_some())?;
+            self.slots = 0;
+            self.free.clear();
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        self.keys.size()
+            + self.functions.size()
+            + self.slots as usize * (size_of::<Session>() + 2 * size_of::<Slot>())
+    }
+
+    fn take_late(&mut self) -> Late {
+        std::mem::take(&mut self.late)
+    }
+}

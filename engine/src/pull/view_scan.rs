@@ -1,0 +1,244 @@
+//! Reads a view's rows from state, at a snapshot.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result, internal_err};
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+    SendableRecordBatchStream,
+};
+use kappa_sql::catalog::Relation;
+use kappa_sql::column;
+use kappa_storage::store::{OwnedScan, Snapshot, View};
+
+use super::lookup::{Lookup, SharedLookup};
+use crate::view::ViewLayout;
+
+/// Rows of one batch.
+const BATCH_ROWS: usize = 8192;
+
+/// Reads a view's rows.
+#[derive(Debug)]
+pub(super) struct ViewScanExec {
+    relation: Arc<Relation>,
+    layout: Arc<ViewLayout>,
+    lookup: SharedLookup,
+    snapshot: Snapshot,
+    schema: SchemaRef,
+    /// For each column of the schema, its place among those of [`ViewLayout::decode`].
+    columns: Vec<usize>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl ViewScanExec {
+    pub(super) fn new(
+        relation: Arc<Relation>,
+        layout: ViewLayout,
+        lookup: Lookup,
+        snapshot: Snapshot,
+        schema: SchemaRef,
+    ) -> Self {
+        let mut names: Vec<&str> = relation.key_columns().map(|c| c.name.as_str()).collect();
+        names.extend(relation.value_columns().map(|c| c.name.as_str()));
+        names.extend([column::ROWTIME, column::WINDOWSTART, column::WINDOWEND]);
+        let columns = schema
+            .fields()
+            .iter()
+            .filter_map(|field| names.iter().position(|name| name == field.name()))
+            .collect();
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&schema)),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ));
+        Self {
+            relation,
+            layout: Arc::new(layout),
+            lookup: Arc::new(lookup),
+            snapshot,
+            schema,
+            columns,
+            properties,
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+}
+
+/// Where a scan stands.
+enum Position {
+    Keys { next: usize },
+    Ranges { ranges: std::vec::IntoIter<Range<Vec<u8>>>, scan: Option<OwnedScan> },
+}
+
+struct Scan {
+    layout: Arc<ViewLayout>,
+    lookup: SharedLookup,
+    snapshot: Snapshot,
+    schema: SchemaRef,
+    columns: Vec<usize>,
+    position: Position,
+}
+
+impl Scan {
+    /// The next rows; `None` after the last.
+    fn next(&mut self) -> kappa_storage::Result<Option<Vec<(Vec<u8>, Vec<u8>)>>> {
+        let mut rows = Vec::new();
+        match &mut self.position {
+            Position::Keys { next } => {
+                let Lookup::Keys(keys) = self.lookup.as_ref() else { return Ok(None) };
+                while rows.is_empty() && *next < keys.len() {
+                    let end = (*next + BATCH_ROWS).min(keys.len());
+                    let wanted: Vec<&[u8]> = keys[*next..end].iter().map(Vec::as_slice).collect();
+                    let found = self.snapshot.multi_get_state(&wanted)?;
+                    for (key, row) in wanted.iter().zip(found) {
+                        if let Some(row) = row {
+                            rows.push((key.to_vec(), row.to_vec()));
+                        }
+                    }
+                    *next = end;
+                }
+            }
+            Position::Ranges { ranges, scan } => {
+                while rows.len() < BATCH_ROWS {
+                    let current = match scan {
+                        Some(current) => current,
+                        None => match ranges.next() {
+                            None => break,
+                            Some(range) => {
+                                scan.insert(self.snapshot.clone().into_scan_state(range))
+                            }
+                        },
+                    };
+                    let wanted = BATCH_ROWS - rows.len();
+                    let found = current.next_rows(wanted, |key, row| {
+                        rows.push((key.to_vec(), row.to_vec()));
+                    })?;
+                    if found < wanted {
+                        *scan = None;
+                    }
+                }
+            }
+        }
+        Ok(Some(rows).filter(|rows| !rows.is_empty()))
+    }
+
+    fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        let external = |error| DataFusionError::External(Box::new(error));
+        let Some(rows) = self.next().map_err(external)? else { return Ok(None) };
+        let decoded = self
+            .layout
+            .decode(&rows)
+            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let columns: Vec<ArrayRef> =
+            self.columns.iter().map(|index| Arc::clone(&decoded[*index])).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(Some(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?))
+    }
+}
+
+impl DisplayAs for ViewScanExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ViewScan: {}, {}", self.relation.name, self.lookup)
+    }
+}
+
+impl ExecutionPlan for ViewScanExec {
+    fn name(&self) -> &str {
+        "ViewScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match children.is_empty() {
+            true => Ok(self),
+            false => internal_err!("a scan has no inputs"),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(
+            children,
+            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
+        )
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        _context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let position = match self.lookup.as_ref() {
+            Lookup::Keys(_) => Position::Keys { next: 0 },
+            Lookup::Ranges { ranges, .. } => {
+                Position::Ranges { ranges: ranges.clone().into_iter(), scan: None }
+            }
+            Lookup::All(range) => {
+                Position::Ranges { ranges: vec![range.clone()].into_iter(), scan: None }
+            }
+        };
+        let scan = Scan {
+            layout: Arc::clone(&self.layout),
+            lookup: Arc::clone(&self.lookup),
+            snapshot: self.snapshot.clone(),
+            schema: Arc::clone(&self.schema),
+            columns: self.columns.clone(),
+            position,
+        };
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let batches = std::iter::from_fn({
+            let mut scan = scan;
+            move || {
+                let _timer = metrics.elapsed_compute().timer();
+                let batch = scan.batch().transpose();
+                if let Some(Ok(batch)) = &batch {
+                    metrics.record_output(batch.num_rows());
+                }
+                batch
+            }
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            futures::stream::iter(batches),
+        )))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}

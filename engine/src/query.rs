@@ -1,0 +1,21 @@
+//! A running continuous query: its sources, its steps, its commits and its output.
+//!
+//! ```text
+//! topic ─ reader ─> [source]: decode, row time ─> merge by time ─> leaves
+//!                                                                    │ one run of the plan = step
+//!                    [output]: encode, view rows <─────────────────┘
+//!                        │  every commit interval: operators' state + view + offsets + records
+//!                        └──────────> one synced write = commit
+//! ```
+
+pub(crate) mod decode;
+pub(crate) mod files;
+pub(crate) mod merge;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod push;
+pub(crate) mod rowtime;
+pub(crate) mod runner;
+pub(crate) mod source;
+pub(crate) mod status;
+pub(crate) mod task;

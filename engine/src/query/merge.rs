@@ -1,0 +1,169 @@
+//! The rows of a step: those waiting in all partitions of all sources, merged by time.
+//!
+//! Each partition's rows are ordered by the largest row time so far, which only grows, so they can
+//! be merged without disturbing a partition's own order. A partition that has more to read and
+//! nothing waiting beyond some time holds back all later rows; one that is at its end holds back
+//! nobody. The order depends only on what was waiting: same input, same order.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
+use arrow::compute::{interleave, take};
+use kappa_sql::column;
+
+use super::source::Source;
+use crate::error::Result;
+
+/// A waiting row: its merge time, and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    time: i64,
+    source: u32,
+    partition: u32,
+    row: u32,
+}
+
+/// The rows of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) rows: usize,
+    /// Source, partition and offset of the last one.
+    pub(super) last: Option<RowPlace>,
+}
+
+/// Where a row was read: its source's number, its partition and its offset.
+pub(super) type RowPlace = (usize, i32, i64);
+
+/// Takes the next rows, at most `rows_max`, and puts them into the leaves.
+pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken> {
+    if let Some(taken) = take_single(sources, rows_max)? {
+        return Ok(taken);
+    }
+    let horizon = horizon(sources);
+    let mut rows = Vec::new();
+    for (source_number, source) in sources.iter().enumerate() {
+        for (partition_number, partition) in source.partitions.iter().enumerate() {
+            let Some(waiting) = &partition.waiting else { continue };
+            let times = &waiting.times[waiting.taken..];
+            let count = times.partition_point(|time| *time <= horizon).min(rows_max);
+            rows.extend(times[..count].iter().enumerate().map(|(index, time)| Row {
+                time: *time,
+                source: source_number as u32,
+                partition: partition_number as u32,
+                row: (waiting.taken + index) as u32,
+            }));
+        }
+    }
+    rows.sort_unstable();
+    rows.truncate(rows_max);
+    for (number, source) in sources.iter_mut().enumerate() {
+        let own: Vec<(u64, Row)> = rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.source as usize == number)
+            .map(|(position, row)| (position as u64, *row))
+            .collect();
+        put(source, &own)?;
+    }
+    let last = rows.last().and_then(|row| {
+        let partition = &sources[row.source as usize].partitions[row.partition as usize];
+        let waiting = partition.waiting.as_ref()?;
+        let offset = waiting.offsets.value(row.row as usize);
+        Some((row.source as usize, partition.number, offset))
+    });
+    Ok(Taken { rows: rows.len(), last })
+}
+
+/// The time up to which every partition that has more to read is known.
+fn horizon(sources: &[Source]) -> i64 {
+    let mut horizon = i64::MAX;
+    for partition in sources.iter().flat_map(|source| &source.partitions) {
+        if partition.at_end {
+            continue;
+        }
+        let known = partition.waiting.as_ref().and_then(|waiting| waiting.times.last());
+        horizon = horizon.min(known.copied().unwrap_or(i64::MIN));
+    }
+    horizon
+}
+
+/// One partition of one source needs no merge.
+fn take_single(sources: &mut [Source], rows_max: usize) -> Result<Option<Taken>> {
+    let [source] = sources else { return Ok(None) };
+    let [partition] = source.partitions.as_mut_slice() else { return Ok(None) };
+    let Some(waiting) = &mut partition.waiting else { return Ok(Some(Taken::default())) };
+    let count = (waiting.times.len() - waiting.taken).min(rows_max);
+    if count == 0 {
+        return Ok(Some(Taken::default()));
+    }
+    let batch = waiting.batch.slice(waiting.taken, count);
+    waiting.taken += count;
+    partition.next_offset = waiting.next_offsets[waiting.taken - 1];
+    let last = (0, partition.number, waiting.offsets.value(waiting.taken - 1));
+    let positions = UInt64Array::from_iter_values(0..count as u64);
+    source.leaf.put(with_positions(batch, positions)?);
+    Ok(Some(Taken { rows: count, last: Some(last) }))
+}
+
+/// Puts rows of one source into its leaf, in merged order, and marks them taken.
+fn put(source: &mut Source, rows: &[(u64, Row)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    for (_, row) in rows {
+        let partition = &mut source.partitions[row.partition as usize];
+        if let Some(waiting) = &mut partition.waiting {
+            waiting.taken = waiting.taken.max(row.row as usize + 1);
+            partition.next_offset = waiting.next_offsets[waiting.taken - 1];
+        }
+    }
+    let batches: Vec<Option<&RecordBatch>> = source
+        .partitions
+        .iter()
+        .map(|partition| partition.waiting.as_ref().map(|waiting| &waiting.batch))
+        .collect();
+    let positions = UInt64Array::from_iter_values(rows.iter().map(|(position, _)| *position));
+    let used: Vec<(usize, &RecordBatch)> = batches
+        .iter()
+        .enumerate()
+        .filter_map(|(partition, batch)| batch.map(|batch| (partition, batch)))
+        .collect();
+    let columns = (0..source.leaf.schema.fields().len())
+        .map(|column| -> Result<ArrayRef> {
+            if let [(_, batch)] = used.as_slice() {
+                let indices = UInt32Array::from_iter_values(rows.iter().map(|(_, row)| row.row));
+                return Ok(take(batch.column(column).as_ref(), &indices, None)?);
+            }
+            let arrays: Vec<_> = used.iter().map(|(_, batch)| batch.column(column).as_ref()).collect();
+            let indices: Vec<(usize, usize)> = rows
+                .iter()
+                .map(|(_, row)| {
+                    let array = used
+                        .iter()
+                        .position(|(partition, _)| *partition == row.partition as usize)
+                        .unwrap_or_default();
+                    (array, row.row as usize)
+                })
+                .collect();
+            Ok(interleave(&arrays, &indices)?)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let options =
+        arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let batch =
+        RecordBatch::try_new_with_options(Arc::clone(&source.leaf.schema), columns, &options)?;
+    let batch = with_positions(batch, positions)?;
+    source.leaf.put(batch);
+    Ok(())
+}
+
+/// `batch` with its rows' positions in the step, if somebody asks for them.
+fn with_positions(batch: RecordBatch, positions: UInt64Array) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let Some(index) = schema.fields().iter().position(|field| field.name() == column::SEQ) else {
+        return Ok(batch);
+    };
+    let mut columns = batch.columns().to_vec();
+    columns[index] = Arc::new(positions);
+    Ok(RecordBatch::try_new(schema, columns)?)
+}

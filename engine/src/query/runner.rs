@@ -1,0 +1,292 @@
+//! The body of a running query: steps and commits, without threads or waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::RecordBatch;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use kappa_storage::store::{Durability, Store};
+use tokio::runtime::Handle;
+
+use super::files::FileOutput;
+use super::merge::{RowPlace, take_step};
+use super::output::Output;
+use super::progress::Progress;
+use super::source::Source;
+use super::status::Status;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::operator::windows::Late;
+use crate::plan::StepPlan;
+use crate::system::SystemTables;
+
+/// Limits of a query's steps and commits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) step_rows_max: usize,
+    pub(crate) commit_interval_ms: i64,
+    pub(crate) memory_max: usize,
+}
+
+/// Where a query's rows go.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// A relation: rows are committed.
+    Relation(Box<Output>),
+    /// Files: rows are written to them at a roll, which is their commit.
+    Files(Box<FileOutput>),
+    /// A subscriber: rows are handed over and forgotten.
+    Subscriber(super::push::Subscriber),
+}
+
+/// A query between two waits.
+#[derive(Debug)]
+pub(super) struct Runner {
+    pub(super) id: String,
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) status: Arc<Status>,
+    pub(super) system: Arc<SystemTables>,
+    pub(super) plan: StepPlan,
+    pub(super) sources: Vec<Source>,
+    pub(super) target: Target,
+    pub(super) limits: Limits,
+    pub(super) progress: Progress,
+    /// Whether something happened since the last commit.
+    pub(super) dirty: bool,
+    pub(super) last_commit_ms: i64,
+    /// When the first row came that is not committed.
+    pub(super) dirty_since_ms: i64,
+    pub(super) late: Late,
+    /// The step that failed, if one did.
+    pub(super) failure: Option<Failure>,
+}
+
+/// A step whose plan failed: how many rows it had, and where its last one was read.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) rows: usize,
+    pub(super) last: RowPlace,
+}
+
+/// How a bout of work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bout {
+    /// There may be more to do at once.
+    Busy,
+    /// All that had arrived is done, and there are rows to commit when their time comes.
+    Waiting,
+    /// All that had arrived is done and committed.
+    Idle,
+    /// The query has come to its end: a LIMIT was reached or its subscriber went away.
+    Ended,
+}
+
+impl Runner {
+    /// Works off what has arrived, for a while: steps, and commits where they are due. With `drain`
+    /// commits whatever there is in the end.
+    pub(super) fn work(&mut self, drain: bool) -> Result<Bout> {
+        const BOUT_MS: i64 = 100;
+        let until = self.clock.monotonic_ms() + BOUT_MS;
+        loop {
+            let rows = self.step()?;
+            if let Target::Subscriber(subscriber) = &self.target
+                && subscriber.ended()
+            {
+                return Ok(Bout::Ended);
+            }
+            let now = self.clock.monotonic_ms();
+            let due = self.is_due(now) || (drain && rows == 0);
+            if self.dirty && due {
+                self.commit()?;
+            }
+            if rows == 0 {
+                let caught_up = self
+                    .sources
+                    .iter()
+                    .flat_map(|source| &source.partitions)
+                    .all(|partition| partition.at_end && partition.rows_waiting() == 0);
+                return Ok(match (self.dirty, caught_up) {
+                    (true, _) => Bout::Waiting,
+                    (false, true) => Bout::Idle,
+                    (false, false) => Bout::Waiting,
+                });
+            }
+            if now >= until {
+                return Ok(Bout::Busy);
+            }
+        }
+    }
+
+    /// Topics read, and the next offset of each of their partitions.
+    pub(super) fn positions(&self) -> Vec<(String, Vec<i64>)> {
+        self.sources
+            .iter()
+            .map(|source| {
+                let offsets = source.partitions.iter().map(|p| p.next_offset).collect();
+                (source.leaf.relation.topic.clone(), offsets)
+            })
+            .collect()
+    }
+
+    /// Whether what was done must be committed now.
+    fn is_due(&self, now_ms: i64) -> bool {
+        match &self.target {
+            // A file waits for the rows that come after its first.
+            Target::Files(files) => {
+                files.is_full() || now_ms - self.dirty_since_ms >= self.limits.commit_interval_ms
+            }
+            _ => {
+                now_ms - self.last_commit_ms >= self.limits.commit_interval_ms
+                    || self.size() > self.limits.memory_max
+            }
+        }
+    }
+
+    /// When the next commit is due, on the monotonic clock.
+    pub(super) fn due_ms(&self) -> i64 {
+        let from = match &self.target {
+            Target::Files(_) => self.dirty_since_ms,
+            _ => self.last_commit_ms,
+        };
+        from.saturating_add(self.limits.commit_interval_ms)
+    }
+
+    fn mark_dirty(&mut self) {
+        if !self.dirty {
+            self.dirty = true;
+            self.dirty_since_ms = self.clock.monotonic_ms();
+        }
+    }
+
+    /// Whether everything that had arrived when last asked is done.
+    pub(super) fn caught_up(&self) -> bool {
+        self.sources
+            .iter()
+            .flat_map(|source| &source.partitions)
+            .all(|partition| partition.at_end && partition.rows_waiting() == 0)
+    }
+
+    /// One step over what is waiting. Returns its number of rows.
+    fn step(&mut self) -> Result<usize> {
+        let partitions: usize = self.sources.iter().map(|source| source.partitions.len()).sum();
+        let rows_each = (self.limits.step_rows_max / partitions.max(1)).max(1);
+        let mut read = 0;
+        for source in &mut self.sources {
+            let records = source.fetch(rows_each)?;
+            self.status.rows_in.fetch_add(records as u64, Ordering::Relaxed);
+            read += records;
+        }
+        if read > 0 {
+            self.mark_dirty();
+        }
+        let taken = take_step(&mut self.sources, self.limits.step_rows_max)?;
+        let Some(last) = taken.last else { return Ok(0) };
+        let rows = taken.rows;
+        self.mark_dirty();
+        let batches = self.run_plan().inspect_err(|error| {
+            // What the disk or the broker did is not the rows' fault.
+            if !matches!(error, Error::External { .. }) {
+                self.failure = Some(Failure { rows, last });
+            }
+        })?;
+        for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
+            let written = match &mut self.target {
+                Target::Relation(output) => output.push(batch)?,
+                Target::Files(files) => files.push(batch)?,
+                Target::Subscriber(subscriber) => subscriber.push(batch)?,
+            };
+            self.status.rows_out.fetch_add(written as u64, Ordering::Relaxed);
+        }
+        for operator in &self.plan.operators {
+            for (start, rows) in operator.lock().take_late() {
+                *self.late.entry(start).or_default() += rows;
+                self.progress.late += rows;
+            }
+        }
+        self.status.late.store(self.progress.late, Ordering::Relaxed);
+        self.status.memory.store(self.size() as u64, Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    /// Runs the plan once over the rows in the leaves.
+    fn run_plan(&mut self) -> Result<Vec<RecordBatch>> {
+        let fresh: Arc<dyn ExecutionPlan> = reset_plan_states(Arc::clone(&self.plan.plan))?;
+        self.plan.plan = Arc::clone(&fresh);
+        let context = self.plan.state.task_ctx();
+        Ok(Handle::current().block_on(collect(fresh, context))?)
+    }
+
+    /// Makes the epoch durable: operators' state, view, offsets and records in one write.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        self.last_commit_ms = self.clock.monotonic_ms();
+        self.dirty = false;
+        let bad: usize = self.sources.iter().map(|source| source.bad.len()).sum();
+        self.progress.bad += bad as u64;
+        self.status.bad.store(self.progress.bad, Ordering::Relaxed);
+        if matches!(self.target, Target::Subscriber(_)) {
+            for source in &mut self.sources {
+                source.bad.clear();
+            }
+            return Ok(());
+        }
+        let mut commit = self.store.begin();
+        for operator in &self.plan.operators {
+            operator.lock().flush(&mut commit)?;
+        }
+        self.progress.epoch += 1;
+        match &mut self.target {
+            Target::Relation(output) => {
+                output.flush_view(&mut commit);
+                let topic = output.relation().topic.clone();
+                for records in output.take_records()? {
+                    commit.append(&topic, &records)?;
+                }
+            }
+            Target::Files(files) => files.stage(self.progress.epoch, &mut commit)?,
+            Target::Subscriber(_) => {}
+        }
+        self.progress.offsets = self.sources.iter().map(Source::offsets).collect();
+        self.progress.write(&self.id, &mut commit)?;
+        let now_ms = self.clock.now_ms();
+        for source in &mut self.sources {
+            let bad = std::mem::take(&mut source.bad);
+            let topic = &source.leaf.relation.topic;
+            self.system.write_bad(&mut commit, now_ms, &self.id, topic, bad)?;
+        }
+        let late = std::mem::take(&mut self.late);
+        self.system.write_late(&self.store, &mut commit, now_ms, &self.id, late)?;
+        self.store.commit(commit, Durability::Sync)?;
+        for operator in &self.plan.operators {
+            operator.lock().committed(self.limits.memory_max)?;
+        }
+        self.status.epoch.store(self.progress.epoch, Ordering::Relaxed);
+        match &self.target {
+            Target::Relation(output) => output.committed(),
+            Target::Files(_) => self.publish()?,
+            Target::Subscriber(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Puts committed files into their place.
+    pub(super) fn publish(&self) -> Result<()> {
+        if let Target::Files(files) = &self.target {
+            Handle::current().block_on(files.publish(&self.store))?;
+        }
+        Ok(())
+    }
+
+    /// Memory that the query's state and uncommitted output take, in bytes.
+    fn size(&self) -> usize {
+        let operators: usize =
+            self.plan.operators.iter().map(|operator| operator.lock().size()).sum();
+        let output = match &self.target {
+            Target::Relation(output) => output.size(),
+            Target::Files(files) => files.size(),
+            Target::Subscriber(_) => 0,
+        };
+        operators + output
+    }
+}

@@ -1,0 +1,162 @@
+//! What a statement may be at most, checked before it is parsed.
+//!
+//! Trees are walked recursively, here and in DataFusion, and cloned and dropped so by Rust itself,
+//! where no recursion counter helps. So depth is bounded in the text: by the nesting of
+//! parentheses, and by the length of operator chains, `a + b + c …`, which lean to the left and
+//! are as deep as they are long. Chains of AND and OR become balanced trees
+//! ([`crate::dialect`]), so theirs is a limit on work, not on depth.
+
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
+
+use crate::error::{Error, Result};
+
+/// The largest statement, in bytes. Tokens take some hundred bytes of memory for each of text.
+pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
+/// How deep parentheses and brackets may nest.
+pub const NESTING_MAX: usize = 100;
+/// How many terms AND and OR may join in one condition: plans of that many terms still optimise
+/// in well under a second.
+pub const TERMS_MAX: usize = 5_000;
+/// How many other operators may follow one another without parentheses. What a 2 MB stack takes
+/// in an unoptimised build, with a factor of four to spare.
+pub const CHAIN_MAX: usize = 250;
+/// sqlparser's own counter, for what nests without parentheses: NOT NOT …, CASE WHEN CASE ….
+/// It counts twice or so per parenthesis.
+pub(crate) const RECURSION_MAX: usize = 4 * NESTING_MAX;
+/// How often sqlparser may start an expression, per token of the statement. Ordinary statements
+/// start less than two.
+pub(crate) const EXPRESSIONS_PER_TOKEN_MAX: usize = 50;
+
+pub(crate) fn check_size(text: &str, span: Span) -> Result<()> {
+    if text.len() <= STATEMENT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the statement is {} bytes long: the limit is {STATEMENT_BYTES_MAX}",
+        text.len()
+    ))
+    .at(span)
+    .hint("split it, or keep the data in a topic and join with it"))
+}
+
+/// What is counted inside one pair of parentheses.
+#[derive(Default)]
+struct Level {
+    opened: Option<Span>,
+    terms: usize,
+    chain: usize,
+    set_operations: usize,
+}
+
+/// Checks nesting and chains. Returns the innermost parenthesis that is not closed.
+pub(crate) fn check_shape(tokens: &[TokenWithSpan]) -> Result<Option<Span>> {
+    let mut levels = vec![Level::default()];
+    for TokenWithSpan { token, span } in tokens {
+        if matches!(token, Token::LParen | Token::LBracket) {
+            if levels.len() > NESTING_MAX {
+                return Err(Error::invalid(format!(
+                    "the statement is nested too deeply: the limit is {NESTING_MAX} parentheses"
+                ))
+                .at(*span));
+            }
+            levels.push(Level { opened: Some(*span), ..Level::default() });
+            continue;
+        }
+        if matches!(token, Token::RParen | Token::RBracket) {
+            // One too many is for the parser to find.
+            if levels.len() > 1 {
+                levels.pop();
+            }
+            continue;
+        }
+        let Some(level) = levels.last_mut() else { continue };
+        match weigh(token) {
+            Weight::None => {}
+            Weight::Separator => (level.terms, level.chain) = (0, 0),
+            Weight::Term => {
+                level.terms += 1;
+                level.chain = 0;
+            }
+            Weight::Operator => level.chain += 1,
+            Weight::SetOperation => level.set_operations += 1,
+        }
+        if level.terms >= TERMS_MAX {
+            return Err(Error::invalid(format!(
+                "too many terms in one condition: the limit is {TERMS_MAX}"
+            ))
+            .at(*span)
+            .hint("for many values of one column, write IN (…)"));
+        }
+        if level.chain > CHAIN_MAX || level.set_operations > CHAIN_MAX {
+            return Err(Error::invalid(format!(
+                "too many operators in a row: the limit is {CHAIN_MAX}"
+            ))
+            .at(*span)
+            .hint("group them by parentheses"));
+        }
+    }
+    Ok(levels.pop().and_then(|level| level.opened))
+}
+
+enum Weight {
+    None,
+    /// Starts a new expression.
+    Separator,
+    Term,
+    Operator,
+    SetOperation,
+}
+
+fn weigh(token: &Token) -> Weight {
+    match token {
+        Token::Comma => Weight::Separator,
+        Token::Word(word) if word.quote_style.is_none() => match word.value.as_str() {
+            "AND" | "OR" => Weight::Term,
+            "SELECT" | "FROM" | "WHERE" | "GROUP" | "HAVING" | "ON" | "CASE" | "WHEN" | "THEN"
+            | "ELSE" => Weight::Separator,
+            "UNION" | "EXCEPT" | "INTERSECT" => Weight::SetOperation,
+            "IS" | "IN" | "LIKE" | "ILIKE" | "BETWEEN" | "COLLATE" | "AT" | "SIMILAR" => {
+                Weight::Operator
+            }
+            _ => Weight::None,
+        },
+        Token::Plus
+        | Token::Minus
+        | Token::Mul
+        | Token::Div
+        | Token::Mod
+        | Token::StringConcat
+        | Token::Eq
+        | Token::DoubleEq
+        | Token::Neq
+        | Token::Lt
+        | Token::LtEq
+        | Token::Gt
+        | Token::GtEq
+        | Token::Spaceship
+        | Token::DoubleColon
+        | Token::Pipe
+        | Token::Ampersand
+        | Token::Caret
+        | Token::Sharp
+        | Token::LongArrow
+        | Token::Tilde
+        | Token::TildeAsterisk
+        | Token::ExclamationMarkTilde
+        | Token::ExclamationMarkTildeAsterisk
+        | Token::DoubleTilde
+        | Token::ShiftLeft
+        | Token::ShiftRight => Weight::Operator,
+        Token::Whitespace(_)
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::Word(_)
+        | Token::Period
+        | Token::Arrow
+        | Token::Assignment
+        | Token::RArrow
+        | Token::EOF => Weight::None,
+        // Other systems' operators: there are dozens, and they chain like ours.
+        _ => Weight::Operator,
+    }
+}

@@ -1,0 +1,275 @@
+//! GROUP BY in a continuous query.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast, lit};
+
+use super::expr::{from_datafusion, plan_expr};
+use super::projection::Item;
+use super::query::check_boolean;
+use super::scope::{Scope, unqualified};
+use crate::ast::{Emit, Query, Window, WindowKind};
+use crate::catalog::{Catalog, KeyWindow, Kind};
+use crate::column;
+use crate::error::{Error, Result};
+use crate::node::{self, AggregateNode, WindowSpec};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Whether an aggregate function is called anywhere in `expr`.
+pub(super) fn contains_aggregate(expr: &Expr) -> bool {
+    let mut found = false;
+    // The closure never fails.
+    let _ = expr.apply(|node| {
+        found |= matches!(node, Expr::AggregateFunction(_));
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
+}
+
+/// The columns that SELECT and HAVING may name: the source's, and the window's bounds.
+pub(super) fn schema_with_bounds(query: &Query, scope: &Scope) -> Result<DFSchemaRef> {
+    let schema = scope.plan.schema();
+    if query.window.is_none() || query.group_by.is_empty() {
+        return Ok(Arc::clone(schema));
+    }
+    let bounds = [column::WINDOWSTART, column::WINDOWEND]
+        .map(|name| (None::<TableReference>, Arc::new(Field::new(name, DataType::Int64, false))));
+    let bounds = DFSchema::new_with_metadata(bounds.to_vec(), Default::default());
+    bounds
+        .and_then(|bounds| schema.join(&bounds))
+        .map(Arc::new)
+        .map_err(|error| from_datafusion(&error, schema))
+}
+
+/// Groups `scope`; rewrites `items` to read the groups.
+pub(super) fn plan(
+    catalog: &Catalog,
+    query: &Query,
+    mut scope: Scope,
+    mut items: Vec<Item>,
+) -> Result<(Scope, Vec<Item>)> {
+    let window = query.window.as_ref().map(window_spec).transpose()?;
+    if let Some(window) = &query.window
+        && scope.kind == Kind::Table
+    {
+        return Err(Error::invalid("WINDOW clause is not supported on tables: a table's rows have no place in time")
+            .at(window.span));
+    }
+    let emit = match query.emit {
+        Some(Emit::Final) if window.is_none() => {
+            return Err(Error::invalid("EMIT FINAL is only supported for windowed aggregations")
+                .at(query.spans.emit));
+        }
+        Some(Emit::Final) => node::Emit::Final,
+        _ => node::Emit::Changes,
+    };
+    scope.filter(None)?;
+    let mut group: Vec<Expr> = Vec::new();
+    for expr in &query.group_by {
+        let planned = plan_expr(catalog, expr, scope.plan.schema())?;
+        if contains_aggregate(&planned) {
+            return Err(Error::invalid(format!("GROUP BY cannot group by an aggregate: {expr}"))
+                .at(query.spans.group_by));
+        }
+        if group.contains(&planned) {
+            return Err(Error::invalid(format!("GROUP BY names {expr} twice"))
+                .at(query.spans.group_by));
+        }
+        group.push(planned);
+    }
+    let schema = schema_with_bounds(query, &scope)?;
+    let having = query.having.as_ref().map(|having| plan_expr(catalog, having, &schema));
+    let having = having.transpose()?;
+    let mut aggregates: Vec<Expr> = Vec::new();
+    for expr in items.iter().map(|item| &item.expr).chain(&having) {
+        collect_aggregates(expr, &mut aggregates)?;
+    }
+    if aggregates.is_empty() {
+        return Err(Error::invalid(
+            "GROUP BY requires aggregate functions in either the SELECT or HAVING clause",
+        )
+        .at(query.spans.group_by));
+    }
+    let input = Arc::clone(scope.plan.schema());
+    let op = (scope.kind == Kind::Table).then(|| scope.op.clone());
+    let node = AggregateNode::try_new(
+        scope.plan.clone(),
+        group,
+        aggregates,
+        scope.rowtime.clone(),
+        op,
+        window,
+        emit,
+        having.is_some(),
+    )
+    .map_err(|error| from_datafusion(&error, &input))?;
+    let outputs = Outputs::of(&node, &input);
+    scope.key = outputs.group.iter().map(|(_, output)| output.clone()).collect();
+    scope.window = window.map(key_window);
+    scope.kind = Kind::Table;
+    scope.changes = having.is_some();
+    scope.rowtime = unqualified(column::ROWTIME);
+    scope.op = unqualified(column::OP);
+    scope.bounds =
+        window.map(|_| [unqualified(column::WINDOWSTART), unqualified(column::WINDOWEND)]);
+    scope.extend(node);
+    for item in &mut items {
+        item.expr = outputs.rewrite(&item.expr, &scope.plan).map_err(|e| e.or_at(item.span))?;
+    }
+    if let Some(having) = having {
+        let predicate = outputs.rewrite(&having, &scope.plan)?;
+        check_boolean(&predicate, &scope, "HAVING")?;
+        scope.filter(Some(predicate))?;
+    }
+    Ok((scope, items))
+}
+
+fn collect_aggregates(expr: &Expr, into: &mut Vec<Expr>) -> Result<()> {
+    let mut nested = None;
+    let _ = expr.apply(|node| {
+        let Expr::AggregateFunction(function) = node else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
+        if function.params.args.iter().any(contains_aggregate) {
+            nested = Some(node.human_display().to_string());
+        }
+        if !into.contains(node) {
+            into.push(node.clone());
+        }
+        Ok(TreeNodeRecursion::Jump)
+    });
+    match nested {
+        Some(call) => Err(Error::invalid(format!("Aggregate functions can not be nested: {call}"))),
+        None => Ok(()),
+    }
+}
+
+/// Which expressions over the input an aggregation's output columns stand for.
+struct Outputs {
+    group: Vec<(Expr, Expr)>,
+    aggregates: Vec<(Expr, Expr)>,
+}
+
+impl Outputs {
+    fn of(node: &AggregateNode, input: &DFSchema) -> Self {
+        use datafusion::logical_expr::UserDefinedLogicalNodeCore;
+        let mut columns = node.schema().columns().into_iter().map(Expr::Column);
+        let group: Vec<_> = node.group.iter().cloned().zip(columns.by_ref()).collect();
+        let aggregates = node
+            .aggregates
+            .iter()
+            .cloned()
+            .zip(columns)
+            .map(|(call, output)| {
+                let output = ksql_result(&call, output, input);
+                (call, output)
+            })
+            .collect();
+        Self { group, aggregates }
+    }
+
+    /// `expr` in terms of the output columns.
+    fn rewrite(&self, expr: &Expr, plan: &LogicalPlan) -> Result<Expr> {
+        let rewritten = expr
+            .clone()
+            .transform_down(|node| {
+                let all = self.aggregates.iter().chain(&self.group);
+                Ok(match all.into_iter().find(|(input, _)| *input == node) {
+                    Some((_, output)) => {
+                        Transformed::new(output.clone(), true, TreeNodeRecursion::Jump)
+                    }
+                    None => Transformed::no(node),
+                })
+            })
+            .map_err(|error| from_datafusion(&error, plan.schema()))?
+            .data;
+        let stray = rewritten
+            .column_refs()
+            .into_iter()
+            .find(|column| plan.schema().maybe_index_of_column(column).is_none())
+            .map(|column| column.name.clone());
+        match stray {
+            Some(name) => Err(Error::invalid(format!(
+                "Non-aggregate SELECT expression(s) not part of GROUP BY: {name}"
+            ))
+            .hint(format!("add {name} to GROUP BY, or take an aggregate of it"))),
+            None => Ok(rewritten),
+        }
+    }
+}
+
+/// KSQL's result of an aggregate where it differs from SQL's: SUM of INTEGER is an INTEGER, and
+/// SUM and AVG of no value are zero.
+fn ksql_result(call: &Expr, output: Expr, input: &DFSchema) -> Expr {
+    let Expr::AggregateFunction(function) = call else { return output };
+    let argument = function.params.args.first().and_then(|arg| arg.get_type(input).ok());
+    match (function.func.name(), argument) {
+        ("sum", Some(DataType::Int32)) => {
+            coalesce(cast(output, DataType::Int32), lit(0_i32))
+        }
+        ("sum", Some(DataType::Int64)) => coalesce(output, lit(0_i64)),
+        ("sum", Some(DataType::Float64)) => coalesce(output, lit(0.0_f64)),
+        ("sum", Some(decimal @ (DataType::Decimal128(..) | DataType::Decimal256(..)))) => {
+            let zero = cast(lit(0_i32), decimal.clone());
+            coalesce(datafusion::logical_expr::try_cast(output, decimal), zero)
+        }
+        ("avg", Some(DataType::Int32 | DataType::Int64 | DataType::Float64)) => {
+            coalesce(output, lit(0.0_f64))
+        }
+        _ => output,
+    }
+}
+
+fn coalesce(value: Expr, default: Expr) -> Expr {
+    datafusion::functions::core::expr_fn::coalesce(vec![value, default])
+}
+
+fn key_window(window: WindowSpec) -> KeyWindow {
+    match window {
+        WindowSpec::Hopping { size_ms, advance_ms, .. } => {
+            KeyWindow::Time { size_ms, hopping: size_ms != advance_ms }
+        }
+        WindowSpec::Session { .. } => KeyWindow::Session,
+    }
+}
+
+fn window_spec(window: &Window) -> Result<WindowSpec> {
+    let length = match window.kind {
+        WindowKind::Tumbling { size_ms }
+        | WindowKind::Hopping { size_ms, .. }
+        | WindowKind::Sliding { size_ms, .. } => size_ms,
+        WindowKind::Session { gap_ms } => gap_ms,
+    };
+    // ksqlDB's default: rows may be a day late.
+    let grace_ms = window.grace_ms.unwrap_or((DAY_MS - length).max(0));
+    let least = length.saturating_add(grace_ms);
+    let retention_ms = window.retention_ms.unwrap_or(least);
+    if retention_ms < least {
+        return Err(Error::invalid(format!(
+            "the retention of {retention_ms} ms is shorter than the window's size and grace \
+             period together, {least} ms"
+        ))
+        .at(window.span));
+    }
+    Ok(match window.kind {
+        WindowKind::Tumbling { size_ms } => {
+            WindowSpec::Hopping { size_ms, advance_ms: size_ms, grace_ms, retention_ms }
+        }
+        WindowKind::Hopping { size_ms, advance_ms } => {
+            WindowSpec::Hopping { size_ms, advance_ms, grace_ms, retention_ms }
+        }
+        WindowKind::Session { gap_ms } => WindowSpec::Session { gap_ms, grace_ms, retention_ms },
+        WindowKind::Sliding { size_ms, advance_ms: Some(advance_ms) } => {
+            WindowSpec::Hopping { size_ms, advance_ms, grace_ms, retention_ms }
+        }
+        WindowKind::Sliding { advance_ms: None, .. } => {
+            return Err(Error::unsupported("SLIDING without ADVANCE BY is not there yet")
+                .at(window.span)
+                .hint("say how far apart windows start: SLIDING (SIZE …, ADVANCE BY …)"));
+        }
+    })
+}

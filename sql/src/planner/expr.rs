@@ -1,0 +1,151 @@
+//! Expressions: from the parser's to DataFusion's.
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, SchemaError};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, lit};
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span};
+
+use super::context::{Context, Scan};
+use super::rewrite::rewrite;
+use crate::ast;
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+
+/// How DataFusion's planner reads our expressions.
+pub(crate) fn options() -> ParserOptions {
+    ParserOptions::new()
+        .with_enable_ident_normalization(false)
+        .with_map_string_types_to_utf8view(false)
+        .with_parse_float_as_decimal(true)
+        .with_collect_spans(true)
+}
+
+/// Plans an expression over the columns of `schema`.
+pub(crate) fn plan_expr(catalog: &Catalog, expr: &ast::Expr, schema: &DFSchema) -> Result<Expr> {
+    let mut expr = expr.clone();
+    rewrite(&mut expr)?;
+    let context = Context { catalog, scan: Scan::Continuous };
+    let planner = SqlToRel::new_with_options(&context, options());
+    let planned = planner
+        .sql_to_expr(expr, schema, &mut PlannerContext::new())
+        .map_err(|error| from_datafusion(&error, schema))?;
+    narrow(planned, schema).map_err(|error| from_datafusion(&error, schema))
+}
+
+/// What SQL text alone does not say: INTEGER literals are 32 bits wide where they fit, as in
+/// KSQL; dividing an integer or decimal by zero gives NULL, not the end of the query.
+fn narrow(expr: Expr, schema: &DFSchema) -> datafusion::common::Result<Expr> {
+    let narrowed = expr.transform_up(|expr| {
+        Ok(match expr {
+            Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => {
+                match i32::try_from(value) {
+                    Ok(value) => Transformed::yes(Expr::Literal(
+                        ScalarValue::Int32(Some(value)),
+                        metadata,
+                    )),
+                    Err(_) => Transformed::no(Expr::Literal(
+                        ScalarValue::Int64(Some(value)),
+                        metadata,
+                    )),
+                }
+            }
+            Expr::BinaryExpr(BinaryExpr {
+                left,
+                op: op @ (Operator::Divide | Operator::Modulo),
+                right,
+            }) => {
+                let floating = left.get_type(schema).is_ok_and(|t| t.is_floating())
+                    || right.get_type(schema).is_ok_and(|t| t.is_floating());
+                let right = match right.as_ref() {
+                    _ if floating => *right,
+                    Expr::Literal(value, _) if !is_zero(value) => *right,
+                    _ => datafusion::functions::core::expr_fn::nullif(*right, lit(0_i32)),
+                };
+                Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(left, op, Box::new(right))))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(narrowed.data)
+}
+
+fn is_zero(value: &ScalarValue) -> bool {
+    match ScalarValue::new_zero(&value.data_type()) {
+        Ok(zero) => *value == zero || value.is_null(),
+        Err(_) => true,
+    }
+}
+
+/// An error of DataFusion's planner, in our words and with its place.
+pub(crate) fn from_datafusion(error: &DataFusionError, schema: &DFSchema) -> Error {
+    if let Some((field, valid)) = field_not_found(error) {
+        return unknown_column(field, valid, schema);
+    }
+    let span = span_of(error);
+    let root = error.find_root();
+    let text = match root {
+        DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) => text.clone(),
+        DataFusionError::SchemaError(schema_error, _) => schema_error.to_string(),
+        DataFusionError::Internal(text) => {
+            return Error::internal(text.clone());
+        }
+        other => other.to_string(),
+    };
+    let text = text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
+    let it = match root {
+        DataFusionError::NotImplemented(_) => Error::unsupported(text),
+        _ if text.contains("Invalid function") => {
+            let name = text.split('\'').nth(1).unwrap_or_default().to_uppercase();
+            let functions = crate::functions::Functions::all().list();
+            Error::unknown(format!("function {name} does not exist"))
+                .did_you_mean(&name, functions.iter().map(|(name, _)| name.as_str()))
+        }
+        _ => Error::type_mismatch(text),
+    };
+    match span {
+        Some(span) => it.at(span),
+        None => it,
+    }
+}
+
+fn field_not_found(error: &DataFusionError) -> Option<(&Column, &[Column])> {
+    match error.find_root() {
+        DataFusionError::SchemaError(schema_error, _) => match schema_error.as_ref() {
+            SchemaError::FieldNotFound { field, valid_fields } => Some((field, valid_fields)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn unknown_column(field: &Column, valid: &[Column], schema: &DFSchema) -> Error {
+    let known = |name: &str| !name.starts_with('$');
+    let mut names: Vec<String> = if valid.is_empty() {
+        schema.fields().iter().map(|field| field.name().clone()).collect()
+    } else {
+        valid.iter().map(|column| column.name.clone()).collect()
+    };
+    names.retain(|name| known(name));
+    let named = match &field.relation {
+        Some(relation) => format!("{}.{}", relation.table(), field.name),
+        None => field.name.clone(),
+    };
+    let it = Error::unknown(format!("column {named} does not exist"))
+        .did_you_mean(&field.name, names.iter().map(String::as_str));
+    match field.spans.first() {
+        Some(span) => it.at(span_from(span)),
+        None => it,
+    }
+}
+
+fn span_from(span: datafusion::common::Span) -> Span {
+    Span::new(
+        Location::new(span.start.line, span.start.column),
+        Location::new(span.end.line, span.end.column),
+    )
+}
+
+fn span_of(error: &DataFusionError) -> Option<Span> {
+    error.diagnostic().and_then(|diagnostic| diagnostic.span).map(span_from)
+}

@@ -1,0 +1,140 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::store::Durability;
+
+fn options() -> StoreOptions {
+    StoreOptions { sync: false, ..StoreOptions::default() }
+}
+
+fn refusal(directory: &Path) -> String {
+    match Store::open(directory, options()) {
+        Ok(_) => panic!("opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn makes_a_directory_for_its_owner_only() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("a/b");
+    let store = Store::open(&directory, options()).unwrap();
+    let mode = fs::metadata(&directory).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    assert_eq!(store.directory(), directory);
+    assert!(format!("{store:?}").contains("a/b"));
+}
+
+#[test]
+fn a_directory_in_use_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), options()).unwrap();
+    let message = refusal(directory.path());
+    assert!(message.contains("is in use by another kappa process"), "{message}");
+    assert!(message.contains(&directory.path().display().to_string()), "{message}");
+    drop(store);
+    Store::open(directory.path(), options()).unwrap();
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), options()).unwrap();
+    let mut commit = store.begin();
+    commit.put_meta(meta::FORMAT_VERSION, &2_u32.to_le_bytes());
+    store.commit(commit, Durability::Sync).unwrap();
+    drop(store);
+    let message = refusal(directory.path());
+    assert!(message.contains("written by a newer version"), "{message}");
+    assert!(message.contains("its format is 2"), "{message}");
+}
+
+#[test]
+fn unknown_parts_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(Store::open(directory.path(), options()).unwrap());
+    let path = directory.path().join(SUBDIRECTORY);
+    let mut names = DB::list_cf(&rocksdb::Options::default(), &path).unwrap();
+    let mut with = rocksdb::Options::default();
+    with.create_missing_column_families(true);
+    names.push("from-the-future".to_owned());
+    drop(DB::open_cf(&with, &path, names).unwrap());
+    let message = refusal(directory.path());
+    assert!(message.contains("parts this version does not know"), "{message}");
+}
+
+#[test]
+fn a_file_is_not_a_directory() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let message = refusal(&file);
+    assert!(message.contains("it is not a directory"), "{message}");
+    let message = refusal(&file.join("below"));
+    assert!(message.contains("it is not a directory"), "{message}");
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), options()).unwrap();
+    let mut commit = store.begin();
+    commit.put_state(b"key", b"value");
+    store.commit(commit, Durability::Sync).unwrap();
+    drop(store);
+    let database = directory.path().join(SUBDIRECTORY);
+    let manifest = fs::read_to_string(database.join("CURRENT")).unwrap();
+    let manifest = database.join(manifest.trim());
+    let mut bytes = fs::read(&manifest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(&manifest, bytes).unwrap();
+    let message = refusal(directory.path());
+    assert!(message.contains("it is damaged"), "{message}");
+    assert!(message.contains("restore it from a backup"), "{message}");
+    assert!(message.contains(&directory.path().display().to_string()), "{message}");
+}
+
+#[test]
+fn a_missing_file_of_the_log_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), options()).unwrap();
+    // A second log file, so that the first is known to be complete.
+    for _ in 0..2 {
+        let mut commit = store.begin();
+        commit.put_state(b"key", b"value");
+        store.commit(commit, Durability::Sync).unwrap();
+        store.db.flush_cf(store.family(options::OUTBOX)).unwrap();
+        let mut commit = store.begin();
+        commit.put_outbox(1, 1, 1, b"row");
+        store.commit(commit, Durability::Sync).unwrap();
+        store.db.flush_cf(store.family(options::OUTBOX)).unwrap();
+    }
+    drop(store);
+    let database = directory.path().join(SUBDIRECTORY);
+    let logs = fs::read_dir(&database).unwrap().map(|entry| entry.unwrap().path());
+    let mut logs: Vec<_> =
+        logs.filter(|path| path.extension().is_some_and(|found| found == "log")).collect();
+    logs.sort();
+    assert!(logs.len() > 1, "{logs:?}");
+    fs::remove_file(&logs[0]).unwrap();
+    let message = refusal(directory.path());
+    assert!(message.contains("it is damaged"), "{message}");
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let cases = [
+        ("IO error: No space left on device: While appending to file: /x/000012.log", "make room"),
+        ("IO error: Permission denied: /x/LOCK", "change its owner or permissions"),
+        ("IO error: Read-only file system: /x", "change its owner or permissions"),
+        ("IO error: Input/output error: /x", "Input/output error"),
+    ];
+    for (text, expected) in cases {
+        let message = directory_failed(Path::new("/x"), "commit", text).to_string();
+        assert!(message.contains(expected), "{message}");
+        assert!(message.starts_with("commit in the data directory \"/x\""), "{message}");
+    }
+    let full = directory_failed(Path::new("/x"), "commit", cases[0].0);
+    assert!(full.is_retryable());
+}

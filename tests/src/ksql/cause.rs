@@ -1,0 +1,215 @@
+//! Whether a case that expects an error was refused for the right cause.
+//!
+//! Our words are not ksqlDB's, so the two messages are compared by what they speak of: by the ideas
+//! in them ([`IDEAS`]) and by the names of the statement that they mention. An error of ours, one
+//! of the world outside, or one that says that something is not there yet is never the right
+//! cause, but where ksqlDB says the same.
+
+use kappa_engine::{Error, ErrorKind};
+
+use super::case::Failure;
+
+/// Whether `error` is what `failure` expects.
+///
+/// # Errors
+/// Why it is not.
+pub(super) fn check(failure: &Failure, error: &Error) -> Result<(), String> {
+    let ours = match error {
+        Error::Statement { error, .. } => Ours {
+            kind: Some(error.kind),
+            text: format!("{} {}", error.message, error.hint.as_deref().unwrap_or_default()),
+        },
+        Error::User(message) => Ours { kind: None, text: message.clone() },
+        _ => return Err(format!("no user's error: {error}")),
+    };
+    ours.check(failure).map_err(|why| {
+        format!("refused for another cause ({why}): {error} | expected: {}", failure.message)
+    })
+}
+
+struct Ours {
+    /// None for an error that has no place in the statement.
+    kind: Option<ErrorKind>,
+    text: String,
+}
+
+impl Ours {
+    fn check(&self, failure: &Failure) -> Result<(), &'static str> {
+        let expected = failure.message.split("\nStatement:").next().unwrap_or_default();
+        if expected.len() > 8 && self.text.contains(expected.trim()) {
+            return Ok(());
+        }
+        let (theirs, own) = (ideas(expected), ideas(&self.text));
+        let says = |idea| theirs.contains(&idea);
+        match self.kind {
+            Some(ErrorKind::Internal) => return Err("our bug"),
+            _ if self.text.contains("not there yet") && !says("not supported") => {
+                return Err("not there yet");
+            }
+            Some(ErrorKind::Unsupported) if !says("not supported") => {
+                return Err("ksqlDB supports it, and refuses something else");
+            }
+            Some(ErrorKind::Unknown) if !says("unknown") => {
+                return Err("ksqlDB knows it, and refuses something else");
+            }
+            Some(kind) if says("syntax") => {
+                let parses = kind != ErrorKind::Syntax && !expected.is_empty();
+                return if parses { Err("it is a syntax error") } else { Ok(()) };
+            }
+            Some(ErrorKind::Syntax) if failure.class == "ParseFailedException" => return Ok(()),
+            _ if expected.is_empty() => return Ok(()),
+            _ => {}
+        }
+        let shared = theirs.iter().filter(|idea| own.contains(idea)).count();
+        if shared * 2 < theirs.len() {
+            return Err("it speaks of other things");
+        }
+        let (theirs, own) = (names(expected), names(&self.text));
+        if !theirs.is_empty() && !own.is_empty() && !theirs.iter().any(|name| own.contains(name)) {
+            return Err("it names other things");
+        }
+        match shared == 0 && !theirs.iter().any(|name| own.contains(name)) {
+            true => Err("it speaks of other things"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What a message can speak of, and the words by which it does.
+const IDEAS: &[(&str, &[&str])] = &[
+    ("syntax", &["syntax error", "mismatched input", "extraneous input", "expected "]),
+    (
+        "unknown",
+        &[
+            "cannot be resolved", "unknown", "does not exist", "can't find", "not a valid stream",
+            "there is no", "not found", "no columns supplied", "no viable",
+        ],
+    ),
+    (
+        "not supported",
+        &["not supported", "unsupported", "not support", "not there yet", "cannot be used", "n't support"],
+    ),
+    ("compare", &["compar", "operator does not exist", "cannot be compared"]),
+    ("cast", &["cast"]),
+    ("literal", &["invalid input syntax", "literal", "constant", "is not a number", "cannot be read as"]),
+    ("projection", &["projection", "in its select"]),
+    ("more than once", &["more than once", "duplicate", "twice", "already exists", "same name"]),
+    ("reserved", &["reserved"]),
+    ("ambiguous", &["ambiguous"]),
+    ("group by", &["group by", "grouping", "grouped", "non-aggregate"]),
+    ("aggregate", &["aggregat"]),
+    ("having", &["having"]),
+    ("where", &["where", "predicate"]),
+    ("partition by", &["partition by", "partitioning"]),
+    ("window", &["window"]),
+    ("join", &["join"]),
+    ("foreign key", &["foreign"]),
+    ("key", &["key", "grouping expression", "partitioning expression", "join expression"]),
+    ("function", &["function"]),
+    ("arguments", &["parameter", "argument"]),
+    ("lambda", &["lambda"]),
+    ("null", &["null"]),
+    ("boolean", &["boolean"]),
+    ("struct", &["struct"]),
+    ("array", &["array"]),
+    ("map", &["map"]),
+    ("format", &["format", "delimit", "kafka"]),
+    ("delimiter", &["delimiter"]),
+    ("wrapping", &["wrap_single", "wrap"]),
+    ("timestamp", &["timestamp"]),
+    ("headers", &["header"]),
+    ("read-only", &["read-only", "read only"]),
+    ("insert", &["insert"]),
+    ("replace", &["replace"]),
+    ("alter", &["alter"]),
+    ("topic", &["topic"]),
+    ("duration", &["duration", "time unit"]),
+    ("case", &["case expression", "case branch"]),
+    ("table function", &["table function", "table-generating"]),
+    ("arithmetic", &["arithmetic", "overflow"]),
+    ("serialize", &["serializ", "intermediate type"]),
+    ("values", &["number of values", "columns and values"]),
+];
+
+fn ideas(text: &str) -> Vec<&'static str> {
+    let text = text.to_lowercase();
+    let speaks = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    IDEAS.iter().filter(|(_, words)| speaks(words)).map(|(idea, _)| *idea).collect()
+}
+
+/// Names of the statement in a message: quoted ones, and words in capitals.
+fn names(text: &str) -> Vec<String> {
+    const SQL: &[&str] = &[
+        "SELECT", "WHERE", "GROUP", "BY", "HAVING", "PARTITION", "JOIN", "KEY", "PRIMARY", "CREATE",
+        "STREAM", "TABLE", "INSERT", "INTO", "DROP", "ALTER", "VALUES", "EMIT", "CHANGES", "WINDOW",
+        "WITH", "FROM", "ON", "AS", "OR", "AND", "NOT", "NULL", "JSON", "KAFKA", "DELIMITED", "NONE",
+        "INTEGER", "STRING", "BIGINT", "DOUBLE", "BOOLEAN", "BYTES", "MAP", "ARRAY", "STRUCT",
+        "DECIMAL", "TIMESTAMP", "DATE", "TIME", "LEFT", "RIGHT", "FULL", "OUTER", "INNER",
+    ];
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let words = text.split(|c: char| !is_name(c)).filter(|word| word.len() > 1);
+    words
+        .filter(|word| word.chars().any(char::is_uppercase) && *word == word.to_uppercase())
+        .filter(|word| !SQL.contains(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(kind: ErrorKind, ours: &str, class: &str, expected: &str) -> bool {
+        let failure = Failure { class: class.into(), message: expected.into() };
+        Ours { kind: Some(kind), text: ours.into() }.check(&failure).is_ok()
+    }
+
+    #[test]
+    fn right_cause_in_other_words() {
+        let class = "KsqlStatementException";
+        assert!(judge(
+            ErrorKind::Unknown,
+            "column \"NAMEX\" does not exist",
+            class,
+            "SELECT column 'NAMEX' cannot be resolved.",
+        ));
+        assert!(judge(
+            ErrorKind::Unsupported,
+            "a full join of a stream with a table is not there yet",
+            class,
+            "full-outer join not supported for stream-table join",
+        ));
+        assert!(judge(ErrorKind::Syntax, "expected a type", "ParseFailedException", "line 1: x"));
+    }
+
+    #[test]
+    fn other_cause_does_not_count() {
+        let class = "KsqlStatementException";
+        // The function is not there, and ksqlDB has it and refuses its arguments.
+        assert!(!judge(
+            ErrorKind::Unknown,
+            "function DATESUB does not exist",
+            class,
+            "Function 'datesub' does not accept parameters (DATE, INTEGER, DATE).",
+        ));
+        assert!(!judge(
+            ErrorKind::Unsupported,
+            "joins of two streams are not there yet",
+            class,
+            "Column 'F0' is ambiguous. Could be I1.F0 or I2.F0.",
+        ));
+        assert!(!judge(
+            ErrorKind::Invalid,
+            "column B is in the key twice",
+            class,
+            "The projection contains no value columns.",
+        ));
+        assert!(!judge(
+            ErrorKind::Unknown,
+            "column \"OTHER\" does not exist",
+            class,
+            "SELECT column 'NAMEX' cannot be resolved.",
+        ));
+        assert!(!judge(ErrorKind::Type, "types differ", "ParseFailedException", "Syntax Error"));
+    }
+}

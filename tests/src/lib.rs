@@ -1,0 +1,9 @@
+//! Black-box tests: what they share. Everything here uses the engine as any program would, through
+//! its public interface; nothing of it is part of the product.
+
+pub mod instance;
+pub mod kafka;
+pub mod ksql;
+pub mod slt;
+pub mod text;
+pub mod topic;
