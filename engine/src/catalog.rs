@@ -83,7 +83,9 @@ impl DurableCatalog {
         let mut catalog = Self::default();
         for (_, row) in store.scan_meta(b"relation/")? {
             let stored: StoredRelation = serde_json::from_slice(&row)?;
-            catalog.relations.insert(stored.relation.name.clone(), stored);
+            catalog
+                .relations
+                .insert(stored.relation.name.clone(), stored);
         }
         for (_, row) in store.scan_meta(b"query/")? {
             let stored: StoredQuery = serde_json::from_slice(&row)?;

@@ -59,7 +59,10 @@ impl Engine {
             }
         }
         let directory = config.data_dir.clone();
-        let options = StoreOptions { sync: config.sync, ..StoreOptions::default() };
+        let options = StoreOptions {
+            sync: config.sync,
+            ..StoreOptions::default()
+        };
         let store = tokio::task::spawn_blocking(move || Store::open(directory, options))
             .await
             .map_err(|error| Error::Internal(error.to_string()))??;
@@ -107,7 +110,10 @@ impl Engine {
     fn show_failed(&self, id: String, sink: String, statement: String, error: &Error) {
         let status = Arc::new(Status::default());
         status.set_state(QueryState::Error, Some(error.to_string()));
-        self.inner.infos.write().insert(id, (sink, statement, status));
+        self.inner
+            .infos
+            .write()
+            .insert(id, (sink, statement, status));
     }
 
     /// A session, with properties of its own.
@@ -130,7 +136,9 @@ impl Engine {
     pub async fn subscribe(&self, sql: &str) -> Result<crate::Subscription> {
         match self.execute(sql).await? {
             crate::Response::Push(subscription) => Ok(subscription),
-            _ => Err(Error::User("a push query ends with EMIT CHANGES or EMIT FINAL".into())),
+            _ => Err(Error::User(
+                "a push query ends with EMIT CHANGES or EMIT FINAL".into(),
+            )),
         }
     }
 
@@ -209,7 +217,10 @@ impl Engine {
 
     /// What is registered now.
     pub(crate) fn catalog(&self) -> Catalog {
-        self.inner.catalog.read().snapshot(self.inner.system.relations())
+        self.inner
+            .catalog
+            .read()
+            .snapshot(self.inner.system.relations())
     }
 
     /// What queries share.

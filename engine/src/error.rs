@@ -42,12 +42,21 @@ impl Error {
 
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::External { retryable: true, .. })
+        matches!(
+            self,
+            Self::External {
+                retryable: true,
+                ..
+            }
+        )
     }
 
     /// A statement's error, with the statement.
     pub(crate) fn statement(error: kappa_sql::Error, text: &str) -> Self {
-        Self::Statement { error, text: text.to_owned() }
+        Self::Statement {
+            error,
+            text: text.to_owned(),
+        }
     }
 }
 
@@ -69,7 +78,10 @@ impl From<kappa_storage::Error> for Error {
         match error {
             kappa_storage::Error::User(message) => Self::User(message),
             kappa_storage::Error::Internal(message) => Self::Internal(message),
-            other => Self::External { message: other.to_string(), retryable },
+            other => Self::External {
+                message: other.to_string(),
+                retryable,
+            },
         }
     }
 }
@@ -83,7 +95,10 @@ impl From<DataFusionError> for Error {
             return match storage {
                 kappa_storage::Error::User(_) => Self::User(message),
                 kappa_storage::Error::Internal(_) => Self::Internal(message),
-                other => Self::External { message, retryable: other.is_retryable() },
+                other => Self::External {
+                    message,
+                    retryable: other.is_retryable(),
+                },
             };
         }
         if let DataFusionError::External(source) = error.find_root()

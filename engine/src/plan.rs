@@ -11,10 +11,10 @@ use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, UserDefinedLogicalNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
@@ -64,7 +64,10 @@ pub(crate) fn session_state() -> SessionState {
         .with_information_schema(false);
     // Plans are small and rows are few: sorting filters by cost and statistics does not pay.
     config.options_mut().execution.collect_statistics = false;
-    SessionStateBuilder::new().with_config(config).with_default_features().build()
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .build()
 }
 
 /// Plans a continuous query physically.
@@ -84,7 +87,13 @@ pub(crate) async fn plan(plan: &LogicalPlan, place: StatePlace) -> Result<StepPl
     let tables = planner.next_table.load(Ordering::Relaxed);
     let leaves = std::mem::take(&mut *planner.leaves.lock());
     let operators = std::mem::take(&mut *planner.operators.lock());
-    Ok(StepPlan { plan: physical, leaves, operators, tables, state: Arc::new(state) })
+    Ok(StepPlan {
+        plan: physical,
+        leaves,
+        operators,
+        tables,
+        state: Arc::new(state),
+    })
 }
 
 /// Makes the leaves and the stateful nodes.
@@ -106,7 +115,8 @@ struct Exprs<'a> {
 
 impl Exprs<'_> {
     fn one(&self, expr: &Expr) -> Result<Arc<dyn PhysicalExpr>> {
-        self.planner.create_physical_expr(expr, self.schema, self.session, self.context)
+        self.planner
+            .create_physical_expr(expr, self.schema, self.session, self.context)
     }
 
     fn all(&self, exprs: &[Expr]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
@@ -117,8 +127,12 @@ impl Exprs<'_> {
 impl Planner {
     fn table(&self) -> Result<StateTable> {
         let number = self.next_table.fetch_add(1, Ordering::Relaxed);
-        StateTable::open(&self.place.store, self.place.first_table + number, self.place.transient)
-            .map_err(storage_error)
+        StateTable::open(
+            &self.place.store,
+            self.place.first_table + number,
+            self.place.transient,
+        )
+        .map_err(storage_error)
     }
 
     fn exec(
@@ -130,7 +144,12 @@ impl Planner {
     ) -> Arc<dyn ExecutionPlan> {
         let operator: Arc<Mutex<dyn Operator>> = Arc::new(Mutex::new(operator));
         self.operators.lock().push(Arc::clone(&operator));
-        Arc::new(OperatorExec::new(title, inputs, operator, Arc::clone(schema.inner())))
+        Arc::new(OperatorExec::new(
+            title,
+            inputs,
+            operator,
+            Arc::clone(schema.inner()),
+        ))
     }
 
     fn aggregate(
@@ -171,14 +190,24 @@ impl Planner {
         let table = self.table()?;
         let inputs = vec![Arc::clone(input)];
         match node.window {
-            Some(WindowSpec::Session { gap_ms, grace_ms, .. }) => {
-                let operator = SessionAggregate::try_new(
-                    spec, gap_ms, grace_ms, table, &physical_schema,
-                )?;
+            Some(WindowSpec::Session {
+                gap_ms, grace_ms, ..
+            }) => {
+                let operator =
+                    SessionAggregate::try_new(spec, gap_ms, grace_ms, table, &physical_schema)?;
                 Ok(self.exec(title, inputs, operator, schema))
             }
-            Some(WindowSpec::Hopping { size_ms, advance_ms, grace_ms, .. }) => {
-                let window = Hopping { size_ms, advance_ms, grace_ms };
+            Some(WindowSpec::Hopping {
+                size_ms,
+                advance_ms,
+                grace_ms,
+                ..
+            }) => {
+                let window = Hopping {
+                    size_ms,
+                    advance_ms,
+                    grace_ms,
+                };
                 let index = emit_final.then(|| self.table()).transpose()?;
                 let operator =
                     GroupAggregate::try_new(spec, Some(window), table, index, &physical_schema)?;
@@ -192,7 +221,10 @@ impl Planner {
     }
 }
 
-fn types(exprs: &[Arc<dyn PhysicalExpr>], schema: &arrow::datatypes::Schema) -> Result<Vec<arrow::datatypes::DataType>> {
+fn types(
+    exprs: &[Arc<dyn PhysicalExpr>],
+    schema: &arrow::datatypes::Schema,
+) -> Result<Vec<arrow::datatypes::DataType>> {
     exprs.iter().map(|expr| expr.data_type(schema)).collect()
 }
 
@@ -215,14 +247,19 @@ impl ExtensionPlanner for Planner {
         };
         let title = node_title(node);
         if let Some(node) = node.as_any().downcast_ref::<AggregateNode>() {
-            return self.aggregate(node, &exprs(0), &physical_inputs[0], title).map(Some);
+            return self
+                .aggregate(node, &exprs(0), &physical_inputs[0], title)
+                .map(Some);
         }
         if let Some(node) = node.as_any().downcast_ref::<ChangelogNode>() {
             let exprs = exprs(0);
             let input = &physical_inputs[0];
             let schema = input.schema();
             let key = exprs.all(&node.key)?;
-            let Some(op_index) = schema.fields().iter().position(|f| f.name() == kappa_sql::column::OP)
+            let Some(op_index) = schema
+                .fields()
+                .iter()
+                .position(|f| f.name() == kappa_sql::column::OP)
             else {
                 return datafusion::common::internal_err!("a table's changes without their kind");
             };
@@ -231,15 +268,29 @@ impl ExtensionPlanner for Planner {
                 .map(|index| schema.field(index).data_type().clone())
                 .collect();
             let rows = KeyedRows::try_new(self.table()?, types(&key, &schema)?, stored)?;
-            let operator =
-                Changelog::new(key, exprs.one(&node.op)?, op_index, Arc::clone(&schema), rows);
-            return Ok(Some(self.exec(title, vec![Arc::clone(input)], operator, exprs.schema)));
+            let operator = Changelog::new(
+                key,
+                exprs.one(&node.op)?,
+                op_index,
+                Arc::clone(&schema),
+                rows,
+            );
+            return Ok(Some(self.exec(
+                title,
+                vec![Arc::clone(input)],
+                operator,
+                exprs.schema,
+            )));
         }
         if let Some(node) = node.as_any().downcast_ref::<StreamTableJoinNode>() {
             let (stream, table) = (exprs(0), exprs(1));
             let table_schema = physical_inputs[1].schema();
             let table_key = table.all(&node.table_key)?;
-            let stored = table_schema.fields().iter().map(|f| f.data_type().clone()).collect();
+            let stored = table_schema
+                .fields()
+                .iter()
+                .map(|f| f.data_type().clone())
+                .collect();
             let rows =
                 KeyedRows::try_new(self.table()?, types(&table_key, &table_schema)?, stored)?;
             let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node);
@@ -254,7 +305,10 @@ impl ExtensionPlanner for Planner {
                 rows,
             );
             // The table's changes are read first: see `operator::join::TABLE`.
-            let inputs = vec![Arc::clone(&physical_inputs[1]), Arc::clone(&physical_inputs[0])];
+            let inputs = vec![
+                Arc::clone(&physical_inputs[1]),
+                Arc::clone(&physical_inputs[0]),
+            ];
             return Ok(Some(self.exec(title, inputs, operator, schema)));
         }
         Ok(None)

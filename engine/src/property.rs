@@ -38,7 +38,10 @@ pub const PROPERTIES: &[Property] = &[
         name: "commit.interval.ms",
         default: "1000",
         help: "how long results may wait for their commit, in milliseconds",
-        kind: Kind::Int { least: 1, most: 3_600_000 },
+        kind: Kind::Int {
+            least: 1,
+            most: 3_600_000,
+        },
     },
     Property {
         name: "ksql.output.topic.name.prefix",
@@ -74,13 +77,19 @@ pub const PROPERTIES: &[Property] = &[
         name: "state.memory.mb",
         default: "256",
         help: "memory for a query's state before it goes to disk, in MiB",
-        kind: Kind::Int { least: 1, most: 1_048_576 },
+        kind: Kind::Int {
+            least: 1,
+            most: 1_048_576,
+        },
     },
     Property {
         name: "step.max.rows",
         default: "65536",
         help: "most rows of one step; 1 emits every change",
-        kind: Kind::Int { least: 1, most: 10_000_000 },
+        kind: Kind::Int {
+            least: 1,
+            most: 10_000_000,
+        },
     },
 ];
 
@@ -112,7 +121,10 @@ impl Properties {
     pub(crate) fn get(&self, name: &str) -> &str {
         match self.0.get(name) {
             Some(value) => value,
-            None => PROPERTIES.iter().find(|p| p.name == name).map_or("", |p| p.default),
+            None => PROPERTIES
+                .iter()
+                .find(|p| p.name == name)
+                .map_or("", |p| p.default),
         }
     }
 
@@ -133,7 +145,8 @@ impl Properties {
             key_format: text("ksql.persistence.default.format.key"),
             value_format: text("ksql.persistence.default.format.value"),
             wrap_single_values: Some(
-                self.get("ksql.persistence.wrap.single.values").eq_ignore_ascii_case("true"),
+                self.get("ksql.persistence.wrap.single.values")
+                    .eq_ignore_ascii_case("true"),
             ),
             topic_prefix: self.get("ksql.output.topic.name.prefix").to_owned(),
         }
@@ -151,26 +164,27 @@ const IGNORED: [&str; 6] = [
 ];
 
 fn find(name: &str) -> Result<&'static Property> {
-    PROPERTIES.iter().find(|property| property.name == name).ok_or_else(|| {
-        let hint = match kappa_sql::error::suggest(name, PROPERTIES.iter().map(|p| p.name)) {
-            Some(close) => format!("did you mean '{close}'?"),
-            None => "SHOW PROPERTIES lists them".to_owned(),
-        };
-        Error::User(format!("there is no property '{name}': {hint}"))
-    })
+    PROPERTIES
+        .iter()
+        .find(|property| property.name == name)
+        .ok_or_else(|| {
+            let hint = match kappa_sql::error::suggest(name, PROPERTIES.iter().map(|p| p.name)) {
+                Some(close) => format!("did you mean '{close}'?"),
+                None => "SHOW PROPERTIES lists them".to_owned(),
+            };
+            Error::User(format!("there is no property '{name}': {hint}"))
+        })
 }
 
 impl Property {
     fn check(&self, value: &str) -> Result<()> {
         let fits = match self.kind {
             Kind::Text => true,
-            Kind::Bool => {
-                value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false")
-            }
+            Kind::Bool => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
             Kind::OneOf(values) => values.contains(&value),
-            Kind::Int { least, most } => {
-                value.parse::<i64>().is_ok_and(|value| (least..=most).contains(&value))
-            }
+            Kind::Int { least, most } => value
+                .parse::<i64>()
+                .is_ok_and(|value| (least..=most).contains(&value)),
         };
         if fits {
             return Ok(());
@@ -181,6 +195,9 @@ impl Property {
             Kind::OneOf(values) => format!("one of {}", values.join(", ")),
             Kind::Int { least, most } => format!("a whole number from {least} to {most}"),
         };
-        Err(Error::User(format!("the property '{}' takes {wanted}, not '{value}'", self.name)))
+        Err(Error::User(format!(
+            "the property '{}' takes {wanted}, not '{value}'",
+            self.name
+        )))
     }
 }

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::Result as DfResult;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::StreamExt;
@@ -33,7 +33,10 @@ pub(crate) async fn run(engine: &Engine, plan: &LogicalPlan) -> Result<Rows> {
     let (physical, state) = physical(engine, plan).await?;
     let schema = physical.schema();
     let stream = execute_stream(physical, state.task_ctx())?;
-    Ok(Rows::new(schema, stream.map(|batch| batch.map_err(Error::from))))
+    Ok(Rows::new(
+        schema,
+        stream.map(|batch| batch.map_err(Error::from)),
+    ))
 }
 
 /// The physical plan as text; with `analyze`, after it has run, with what its operators did.
@@ -44,7 +47,9 @@ pub(crate) async fn explain(engine: &Engine, plan: &LogicalPlan, analyze: bool) 
     }
     datafusion::physical_plan::collect(Arc::clone(&physical), state.task_ctx()).await?;
     use datafusion::physical_plan::display::DisplayableExecutionPlan;
-    Ok(DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string())
+    Ok(DisplayableExecutionPlan::with_metrics(physical.as_ref())
+        .indent(false)
+        .to_string())
 }
 
 async fn physical(
@@ -53,8 +58,10 @@ async fn physical(
 ) -> Result<(Arc<dyn ExecutionPlan>, SessionState)> {
     let state = session_state();
     let optimized = state.optimize(plan)?;
-    let planner =
-        PullPlanner { engine: engine.clone(), snapshot: engine.inner.store.snapshot() };
+    let planner = PullPlanner {
+        engine: engine.clone(),
+        snapshot: engine.inner.store.snapshot(),
+    };
     let physical = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(planner)])
         .create_physical_plan(&optimized, &state)
         .await?;
@@ -88,12 +95,13 @@ impl ExtensionPlanner for PullPlanner {
         _session: &dyn Session,
         _context: &PhysicalPlanningContext,
     ) -> DfResult<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(source) = scan.source.downcast_ref::<RelationSource>() else { return Ok(None) };
+        let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
+            return Ok(None);
+        };
         let relation = source.relation();
         let schema = Arc::clone(scan.projected_schema.inner());
-        let external = |error: Error| {
-            datafusion::common::DataFusionError::External(Box::new(error))
-        };
+        let external =
+            |error: Error| datafusion::common::DataFusionError::External(Box::new(error));
         let view_table = self
             .engine
             .inner

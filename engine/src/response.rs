@@ -33,7 +33,9 @@ pub struct Rows {
 
 impl fmt::Debug for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rows").field("schema", &self.schema).finish_non_exhaustive()
+        f.debug_struct("Rows")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
     }
 }
 
@@ -42,7 +44,10 @@ impl Rows {
         schema: SchemaRef,
         batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
     ) -> Self {
-        Self { schema, batches: Box::pin(batches) }
+        Self {
+            schema,
+            batches: Box::pin(batches),
+        }
     }
 
     pub(crate) fn of(batch: RecordBatch) -> Self {

@@ -22,7 +22,11 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(engine: Engine) -> Self {
         let properties = engine.inner.properties.clone();
-        Self { engine, properties, variables: HashMap::new() }
+        Self {
+            engine,
+            properties,
+            variables: HashMap::new(),
+        }
     }
 
     /// Carries out one statement. A `;` at its end may be there.
@@ -32,7 +36,9 @@ impl Session {
     pub async fn execute(&mut self, sql: &str) -> Result<Response> {
         let sql = parser::substitute(sql, &self.variables);
         let parsed = self.parse(&sql)?;
-        statement::execute(self, parsed).await.map_err(|error| point_into(error, &sql))
+        statement::execute(self, parsed)
+            .await
+            .map_err(|error| point_into(error, &sql))
     }
 
     /// Carries out a script's statements one after the other. Rows that it answers are read to

@@ -41,7 +41,11 @@ impl StateTable {
     /// The table of that id. A transient one belongs to a push query: it is never committed.
     pub(crate) fn open(store: &Arc<Store>, id: u32, transient: bool) -> Result<Self> {
         let is_new = transient || store.get_meta(&written_key(id))?.is_none();
-        Ok(Self { store: Arc::clone(store), id, is_new: Arc::new(AtomicBool::new(is_new)) })
+        Ok(Self {
+            store: Arc::clone(store),
+            id,
+            is_new: Arc::new(AtomicBool::new(is_new)),
+        })
     }
 
     /// Whether nothing was ever committed to it.
@@ -94,7 +98,9 @@ impl StateTable {
 
     /// All rows.
     pub(crate) fn scan_all(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.store.scan_state(key::table_range(self.id)).take_rows(usize::MAX)
+        self.store
+            .scan_state(key::table_range(self.id))
+            .take_rows(usize::MAX)
     }
 
     /// The rows of one key, by window.
@@ -131,7 +137,10 @@ impl StateTable {
 
     /// How far the operator had come at the last commit.
     pub(crate) fn marks(&self) -> Result<Marks> {
-        let none = Marks { stream_time: -1, window_max: i64::MIN };
+        let none = Marks {
+            stream_time: -1,
+            window_max: i64::MIN,
+        };
         if self.is_new() {
             return Ok(none);
         }
@@ -144,7 +153,10 @@ impl StateTable {
 
     /// Writes how far the operator has come.
     pub(crate) fn write_marks(&self, commit: &mut Commit, stream_time: i64, window_max: i64) {
-        let marks = Marks { stream_time, window_max };
+        let marks = Marks {
+            stream_time,
+            window_max,
+        };
         if let Ok(bytes) = serde_json::to_vec(&marks) {
             commit.put_meta(&marks_key(self.id), &bytes);
         }

@@ -45,8 +45,9 @@ impl SystemTables {
     /// contents may be kept.
     pub(crate) async fn open(topics: &EmbeddedTopics, payloads: bool) -> Result<Self> {
         let relations = [bad_records(), late_rows()];
-        for (relation, cleanup) in
-            relations.iter().zip([CleanupPolicy::Delete, CleanupPolicy::Compact])
+        for (relation, cleanup) in relations
+            .iter()
+            .zip([CleanupPolicy::Delete, CleanupPolicy::Compact])
         {
             if topics.describe(&relation.topic).await?.is_none() {
                 let topic = NewTopic {
@@ -93,12 +94,21 @@ impl SystemTables {
         let partitions: Int32Array = bad.iter().map(|bad| bad.partition).collect();
         let offsets: Int64Array = bad.iter().map(|bad| bad.offset).collect();
         let reasons: StringArray = bad.iter().map(|bad| Some(bad.reason.as_str())).collect();
-        let payloads: BinaryArray =
-            bad.iter().map(|bad| bad.payload.as_deref().filter(|_| self.payloads)).collect();
+        let payloads: BinaryArray = bad
+            .iter()
+            .map(|bad| bad.payload.as_deref().filter(|_| self.payloads))
+            .collect();
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from_value(now_ms, rows).reinterpret_cast::<arrow::datatypes::TimestampMillisecondType>()),
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(query, rows))),
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(topic, rows))),
+            Arc::new(
+                Int64Array::from_value(now_ms, rows)
+                    .reinterpret_cast::<arrow::datatypes::TimestampMillisecondType>(),
+            ),
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                query, rows,
+            ))),
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                topic, rows,
+            ))),
             Arc::new(partitions),
             Arc::new(offsets),
             Arc::new(reasons),
@@ -144,11 +154,22 @@ impl SystemTables {
         commit.put_meta(&key, &serde_json::to_vec(&counts)?);
         let rows = changed.len();
         let keys: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(query, rows))),
-            Arc::new(changed.iter().map(|(start, _)| *start).collect::<Int64Array>()),
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                query, rows,
+            ))),
+            Arc::new(
+                changed
+                    .iter()
+                    .map(|(start, _)| *start)
+                    .collect::<Int64Array>(),
+            ),
         ];
-        let values: Vec<ArrayRef> =
-            vec![Arc::new(changed.iter().map(|(_, count)| *count).collect::<Int64Array>())];
+        let values: Vec<ArrayRef> = vec![Arc::new(
+            changed
+                .iter()
+                .map(|(_, count)| *count)
+                .collect::<Int64Array>(),
+        )];
         let mut encoders = self.encoders.lock();
         let keys = encoders[1].encode(&keys, None, rows)?;
         let values = encoders[2].encode(&values, None, rows)?;
@@ -195,8 +216,16 @@ fn late_rows() -> Relation {
 }
 
 fn relation(name: &str, kind: Kind, columns: &[(&str, SqlType, Role)]) -> Relation {
-    let json = SideFormat { format: Format::Json, delimiter: None, wrap_single: true };
-    let none = SideFormat { format: Format::None, delimiter: None, wrap_single: false };
+    let json = SideFormat {
+        format: Format::Json,
+        delimiter: None,
+        wrap_single: true,
+    };
+    let none = SideFormat {
+        format: Format::None,
+        delimiter: None,
+        wrap_single: false,
+    };
     Relation {
         name: name.into(),
         kind,
@@ -238,7 +267,10 @@ impl RoutedTopics {
             Some((name.strip_prefix("kafka.")?.to_owned(), value.clone()))
         });
         let properties = Properties::try_new(Origin::Operator, given)?;
-        Ok(Self { embedded, kafka: KafkaTopics::connect(servers, properties).await? })
+        Ok(Self {
+            embedded,
+            kafka: KafkaTopics::connect(servers, properties).await?,
+        })
     }
 
     fn of(&self, name: &str) -> &dyn Topics {

@@ -38,10 +38,14 @@ impl fmt::Debug for ViewLayout {
 impl ViewLayout {
     /// The layout of `relation`'s rows in state table `table`.
     pub(crate) fn try_new(relation: &Relation, table: u32) -> Result<Self> {
-        let key_types: Vec<DataType> =
-            relation.key_columns().map(|column| column.data_type.to_arrow()).collect();
-        let mut row_types: Vec<DataType> =
-            relation.value_columns().map(|column| column.data_type.to_arrow()).collect();
+        let key_types: Vec<DataType> = relation
+            .key_columns()
+            .map(|column| column.data_type.to_arrow())
+            .collect();
+        let mut row_types: Vec<DataType> = relation
+            .value_columns()
+            .map(|column| column.data_type.to_arrow())
+            .collect();
         row_types.push(DataType::Int64);
         if relation.window.is_some() {
             row_types.extend([DataType::Int64, DataType::Int64]);
@@ -77,7 +81,11 @@ impl ViewLayout {
     /// The bytes with which keys begin whose first column has the value in `column`.
     pub(crate) fn encode_first(&self, column: &ArrayRef) -> Result<Vec<u8>> {
         let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())])?;
-        Ok(converter.convert_columns(std::slice::from_ref(column))?.row(0).data().to_vec())
+        Ok(converter
+            .convert_columns(std::slice::from_ref(column))?
+            .row(0)
+            .data()
+            .to_vec())
     }
 
     /// Columns of rows: keys, values, row time, window bounds.
@@ -85,11 +93,13 @@ impl ViewLayout {
         let keys = self.keys.parser();
         let windowed = self.window.is_some();
         let mut columns = self.keys.convert_rows(
-            rows.iter().map(|(key, _)| keys.parse(StateTable::row_of_key(key, windowed))),
+            rows.iter()
+                .map(|(key, _)| keys.parse(StateTable::row_of_key(key, windowed))),
         )?;
         let values = self.rows.parser();
         columns.extend(
-            self.rows.convert_rows(rows.iter().map(|(_, row)| values.parse(row.as_slice())))?,
+            self.rows
+                .convert_rows(rows.iter().map(|(_, row)| values.parse(row.as_slice())))?,
         );
         Ok(columns)
     }
@@ -125,7 +135,14 @@ impl ViewWriter {
     ) -> Result<Self> {
         let layout = ViewLayout::try_new(relation, table_id)?;
         let window_max = table.marks()?.window_max;
-        Ok(Self { layout, retention_ms, table, bytes: Vec::new(), entries: Vec::new(), window_max })
+        Ok(Self {
+            layout,
+            retention_ms,
+            table,
+            bytes: Vec::new(),
+            entries: Vec::new(),
+            window_max,
+        })
     }
 
     /// Takes changes: rows to put, or to delete where `deleted`.
@@ -152,13 +169,18 @@ impl ViewWriter {
             });
             self.window_max = self.window_max.max(window.unwrap_or(i64::MIN));
             let start = self.bytes.len();
-            self.table.write_key(&mut self.bytes, key_row.data(), window);
+            self.table
+                .write_key(&mut self.bytes, key_row.data(), window);
             let key_end = self.bytes.len();
             if !deleted(index) {
                 self.bytes.extend_from_slice(row.data());
             }
             let row_end = if deleted(index) { 0 } else { self.bytes.len() };
-            self.entries.push(Entry { start, key_end, row_end });
+            self.entries.push(Entry {
+                start,
+                key_end,
+                row_end,
+            });
         }
         Ok(())
     }
@@ -171,7 +193,10 @@ impl ViewWriter {
         // Later changes of a key lie further back in the bytes.
         entries.sort_unstable_by(|a, b| key(a).cmp(key(b)).then(a.start.cmp(&b.start)));
         for (index, entry) in entries.iter().enumerate() {
-            if entries.get(index + 1).is_some_and(|next| key(next) == key(entry)) {
+            if entries
+                .get(index + 1)
+                .is_some_and(|next| key(next) == key(entry))
+            {
                 continue;
             }
             match entry.row_end {
@@ -190,7 +215,8 @@ impl ViewWriter {
         if let Some(retention_ms) = self.retention_ms
             && self.layout.window.is_some()
         {
-            self.table.expire(self.window_max.saturating_sub(retention_ms));
+            self.table
+                .expire(self.window_max.saturating_sub(retention_ms));
         }
     }
 

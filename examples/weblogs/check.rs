@@ -33,7 +33,11 @@ pub(crate) fn answers(log: &[Request], answers: &[Vec<RecordBatch>]) -> Result<(
             return Err(format!("a percentile of {percentile} ms in {row:?}").into());
         }
     }
-    equal("sessions of user17's", rows(sessions)?, sessions_of(log, "user17"))?;
+    equal(
+        "sessions of user17's",
+        rows(sessions)?,
+        sessions_of(log, "user17"),
+    )?;
     Ok(())
 }
 
@@ -88,7 +92,12 @@ fn rows(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, Box<dyn Error>> {
             .map(|column| ArrayFormatter::try_new(column.as_ref() as &dyn Array, &options))
             .collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
-            rows.push(columns.iter().map(|column| column.value(row).to_string()).collect());
+            rows.push(
+                columns
+                    .iter()
+                    .map(|column| column.value(row).to_string())
+                    .collect(),
+            );
         }
     }
     Ok(rows)
@@ -101,7 +110,10 @@ fn top_urls(log: &[Request]) -> Vec<Vec<String>> {
     }
     let mut hits: Vec<_> = hits.into_iter().collect();
     hits.sort_by_key(|(url, count)| (std::cmp::Reverse(*count), *url));
-    hits.iter().take(5).map(|(url, count)| vec![(*url).to_owned(), count.to_string()]).collect()
+    hits.iter()
+        .take(5)
+        .map(|(url, count)| vec![(*url).to_owned(), count.to_string()])
+        .collect()
 }
 
 fn error_rates(log: &[Request]) -> Vec<Vec<String>> {
@@ -116,7 +128,11 @@ fn error_rates(log: &[Request]) -> Vec<Vec<String>> {
         .iter()
         .map(|(browser, (requests, errors))| {
             let percent = (10_000.0 * *errors as f64 / *requests as f64).round() / 100.0;
-            vec![(*browser).to_owned(), requests.to_string(), format!("{percent:?}")]
+            vec![
+                (*browser).to_owned(),
+                requests.to_string(),
+                format!("{percent:?}"),
+            ]
         })
         .collect()
 }

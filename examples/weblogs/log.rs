@@ -15,10 +15,21 @@ pub(crate) struct Request {
 /// 2026-11-02 09:00:00 UTC.
 const START_MS: i64 = 1_793_610_000_000;
 const URLS: [&str; 8] = [
-    "/", "/login", "/cart", "/checkout", "/search", "/help", "/api/v1/items", "/img/logo.png",
+    "/",
+    "/login",
+    "/cart",
+    "/checkout",
+    "/search",
+    "/help",
+    "/api/v1/items",
+    "/img/logo.png",
 ];
-const BROWSERS: [&str; 4] =
-    ["Firefox/145.0+(X11)", "Chrome/156.0+(Windows)", "Safari/19.1+(Macintosh)", "curl/8.11"];
+const BROWSERS: [&str; 4] = [
+    "Firefox/145.0+(X11)",
+    "Chrome/156.0+(Windows)",
+    "Safari/19.1+(Macintosh)",
+    "curl/8.11",
+];
 /// Users without a name: `-` in the log.
 const NAMELESS: usize = 10;
 const USERS: usize = 60;

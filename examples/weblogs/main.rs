@@ -3,7 +3,10 @@
 //!
 //! `weblogs [DATA_DIR]`; without one, in a directory that is removed at the end.
 
-#![expect(clippy::print_stdout, reason = "showing its results is what an example does")]
+#![expect(
+    clippy::print_stdout,
+    reason = "showing its results is what an example does"
+)]
 
 mod check;
 mod log;
@@ -40,10 +43,16 @@ async fn run(directory: &std::path::Path) -> Result<(), Box<dyn Error>> {
     let engine = Engine::open(Config::embedded(directory)).await?;
     let mut session = engine.session();
     let files = std::path::absolute(directory.join("files"))?;
-    session.execute(&format!("DEFINE OUT = '{}'", files.display())).await?;
+    session
+        .execute(&format!("DEFINE OUT = '{}'", files.display()))
+        .await?;
     println!("The pipeline:");
     for statement in kappa_engine::split(PIPELINE) {
-        match session.execute(statement).await.map_err(|error| error.render())? {
+        match session
+            .execute(statement)
+            .await
+            .map_err(|error| error.render())?
+        {
             Response::Done(done) => println!("  {done}"),
             other => return Err(format!("unexpected: {other:?}").into()),
         }
@@ -67,13 +76,19 @@ async fn run(directory: &std::path::Path) -> Result<(), Box<dyn Error>> {
     }
     let mut answers: Vec<Vec<RecordBatch>> = Vec::new();
     for question in kappa_engine::split(QUESTIONS) {
-        let Response::Rows(rows) =
-            session.execute(question).await.map_err(|error| error.render())?
+        let Response::Rows(rows) = session
+            .execute(question)
+            .await
+            .map_err(|error| error.render())?
         else {
             return Err("a question without rows".into());
         };
         let batches = rows.collect().await.map_err(|error| error.render())?;
-        println!("\n{}\n{}", question.trim(), pretty_format_batches(&batches)?);
+        println!(
+            "\n{}\n{}",
+            question.trim(),
+            pretty_format_batches(&batches)?
+        );
         answers.push(batches);
     }
     check::answers(&log, &answers)?;
@@ -90,12 +105,17 @@ async fn run(directory: &std::path::Path) -> Result<(), Box<dyn Error>> {
 fn records(requests: &[log::Request]) -> Vec<NewRecords> {
     (0..2)
         .map(|partition| {
-            let own: Vec<&log::Request> =
-                requests.iter().filter(|request| request.user % 2 == partition).collect();
+            let own: Vec<&log::Request> = requests
+                .iter()
+                .filter(|request| request.user % 2 == partition)
+                .collect();
             let lines: Vec<String> = own.iter().map(|request| request.to_line()).collect();
             NewRecords {
                 partition: partition as i32,
-                timestamps: own.iter().map(|request| request.time_ms).collect::<Int64Array>(),
+                timestamps: own
+                    .iter()
+                    .map(|request| request.time_ms)
+                    .collect::<Int64Array>(),
                 keys: BinaryArray::new_null(own.len()),
                 values: lines.iter().map(|line| Some(line.as_bytes())).collect(),
                 headers: None,

@@ -15,8 +15,8 @@ pub use datafusion::sql::sqlparser::tokenizer::Span;
 
 pub use properties::{Literal, Properties, Property};
 pub use query::{
-    ClauseSpans, Emit, Join, JoinKind, Query, Relation, SelectItem, SelectItemKind, TableRef, Window,
-    WindowKind, Within,
+    ClauseSpans, Emit, Join, JoinKind, Query, Relation, SelectItem, SelectItemKind, TableRef,
+    Window, WindowKind, Within,
 };
 pub use statement::{
     ColumnDef, DropKind, ExplainTarget, Kind, Print, QuerySelector, Role, ShowKind, SinkInput,

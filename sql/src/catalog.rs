@@ -61,7 +61,10 @@ impl Format {
 
     /// Its name in SQL.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, format)| *format == self).map_or("NONE", |(name, _)| name)
+        Self::ALL
+            .iter()
+            .find(|(_, format)| *format == self)
+            .map_or("NONE", |(name, _)| name)
     }
 }
 
@@ -132,18 +135,26 @@ pub struct Relation {
 impl Relation {
     /// Columns in the record's key, in order.
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
-        self.columns.iter().filter(|column| column.role == Role::Key)
+        self.columns
+            .iter()
+            .filter(|column| column.role == Role::Key)
     }
 
     /// Columns in the record's value, in order.
     pub fn value_columns(&self) -> impl Iterator<Item = &Column> {
-        self.columns.iter().filter(|column| column.role == Role::Value)
+        self.columns
+            .iter()
+            .filter(|column| column.role == Role::Value)
     }
 
     /// The columns that `SELECT *` gives: key columns first, then the others as declared.
     pub fn star_columns(&self) -> Vec<&Column> {
         self.key_columns()
-            .chain(self.columns.iter().filter(|column| column.role != Role::Key))
+            .chain(
+                self.columns
+                    .iter()
+                    .filter(|column| column.role != Role::Key),
+            )
             .collect()
     }
 
@@ -166,7 +177,9 @@ impl Relation {
             Field::new(column::OP, DataType::Int8, false),
             Field::new(column::SEQ, DataType::UInt64, false),
         ];
-        Arc::new(Schema::new(declared.chain(pseudo).chain(reserved).collect::<Fields>()))
+        Arc::new(Schema::new(
+            declared.chain(pseudo).chain(reserved).collect::<Fields>(),
+        ))
     }
 
     /// Whether a query maintains it as a table: it is then read from state, not from its topic.
@@ -209,7 +222,8 @@ impl Catalog {
 
     /// Adds or replaces one.
     pub fn insert(&mut self, relation: Relation) {
-        self.relations.insert(relation.name.clone(), Arc::new(relation));
+        self.relations
+            .insert(relation.name.clone(), Arc::new(relation));
     }
 
     /// Takes one out.

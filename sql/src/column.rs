@@ -45,6 +45,8 @@ pub fn pseudo_columns(windowed: bool) -> Vec<(&'static str, DataType)> {
 
 /// Whether no user column may have this name.
 pub fn is_reserved(name: &str) -> bool {
-    matches!(name, ROWTIME | ROWPARTITION | ROWOFFSET | WINDOWSTART | WINDOWEND)
-        || name.starts_with('$')
+    matches!(
+        name,
+        ROWTIME | ROWPARTITION | ROWOFFSET | WINDOWSTART | WINDOWEND
+    ) || name.starts_with('$')
 }

@@ -49,7 +49,10 @@ const TICKET: char = '\u{0}';
 impl KsqlDialect {
     /// The dialect with the types that CREATE TYPE made.
     pub fn new(custom: CustomTypes) -> Self {
-        Self { custom: RefCell::new(custom), ..Self::default() }
+        Self {
+            custom: RefCell::new(custom),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn custom_types(&self) -> std::cell::Ref<'_, CustomTypes> {

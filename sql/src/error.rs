@@ -62,7 +62,11 @@ impl Position {
 
 impl From<Location> for Position {
     fn from(at: Location) -> Self {
-        Self { line: at.line as usize, column: at.column as usize, len: 1 }
+        Self {
+            line: at.line as usize,
+            column: at.column as usize,
+            len: 1,
+        }
     }
 }
 
@@ -94,7 +98,12 @@ pub struct Error {
 impl Error {
     /// An error without a place or remedy yet.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { message: message.into(), position: None, hint: None, kind }
+        Self {
+            message: message.into(),
+            position: None,
+            hint: None,
+            kind,
+        }
     }
 
     /// The text is not a statement.
@@ -135,7 +144,11 @@ impl Error {
 
     /// Says where unless that is known already.
     pub fn or_at(self, span: Span) -> Self {
-        if self.position.is_none() { self.at(span) } else { self }
+        if self.position.is_none() {
+            self.at(span)
+        } else {
+            self
+        }
     }
 
     /// Says what to do about it.
@@ -208,7 +221,14 @@ impl From<ParserError> for Error {
 fn split_place(text: &str) -> (&str, Option<Position>) {
     let place = text.rfind(" at Line: ").and_then(|start| {
         let (line, column) = text[start + " at Line: ".len()..].split_once(", Column: ")?;
-        Some((start, Position { line: line.parse().ok()?, column: column.parse().ok()?, len: 1 }))
+        Some((
+            start,
+            Position {
+                line: line.parse().ok()?,
+                column: column.parse().ok()?,
+                len: 1,
+            },
+        ))
     });
     match place {
         Some((start, position)) => (&text[..start], Some(position)),
@@ -243,7 +263,10 @@ pub(crate) fn quoted(found: &str) -> String {
     if first_line.len() == found.len() && found.chars().count() <= SHOWN_CHARS_MAX {
         format!("\"{found}\"")
     } else {
-        format!("\"{}…\"", first_line.chars().take(SHOWN_CHARS_MAX).collect::<String>())
+        format!(
+            "\"{}…\"",
+            first_line.chars().take(SHOWN_CHARS_MAX).collect::<String>()
+        )
     }
 }
 
@@ -257,17 +280,50 @@ mod tests {
             "Expected: an expression, found: ) at Line: 3, Column: 12".into(),
         ));
         assert_eq!(error.message, "expected an expression, found \")\"");
-        assert_eq!(error.position, Some(Position { line: 3, column: 12, len: 1 }));
-        assert_eq!(error.to_string(), "expected an expression, found \")\" at 3:12");
+        assert_eq!(
+            error.position,
+            Some(Position {
+                line: 3,
+                column: 12,
+                len: 1
+            })
+        );
+        assert_eq!(
+            error.to_string(),
+            "expected an expression, found \")\" at 3:12"
+        );
 
-        let error = Error::from(ParserError::ParserError("Expected: FROM, found: EOF".into()));
-        assert_eq!(error.to_string(), "expected FROM, found the end of the statement");
+        let error = Error::from(ParserError::ParserError(
+            "Expected: FROM, found: EOF".into(),
+        ));
+        assert_eq!(
+            error.to_string(),
+            "expected FROM, found the end of the statement"
+        );
     }
 
     #[test]
     fn position_relative_to_a_statement() {
-        let at = Position { line: 7, column: 9, len: 2 };
-        assert_eq!(at.relative_to(7, 5), Position { line: 1, column: 5, len: 2 });
-        assert_eq!(at.relative_to(6, 5), Position { line: 2, column: 9, len: 2 });
+        let at = Position {
+            line: 7,
+            column: 9,
+            len: 2,
+        };
+        assert_eq!(
+            at.relative_to(7, 5),
+            Position {
+                line: 1,
+                column: 5,
+                len: 2
+            }
+        );
+        assert_eq!(
+            at.relative_to(6, 5),
+            Position {
+                line: 2,
+                column: 9,
+                len: 2
+            }
+        );
     }
 }

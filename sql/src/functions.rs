@@ -73,7 +73,10 @@ impl Functions {
 
     fn of(state: &SessionState) -> Self {
         let mut scalar = state.scalar_functions().clone();
-        scalar.insert("as_value".into(), Arc::new(ScalarUDF::from(crate::function::AsValue::new())));
+        scalar.insert(
+            "as_value".into(),
+            Arc::new(ScalarUDF::from(crate::function::AsValue::new())),
+        );
         for (alias, name) in SCALAR_ALIASES {
             if let Some(function) = scalar.get(name).cloned() {
                 scalar.entry(alias.into()).or_insert(function);
@@ -142,7 +145,9 @@ impl Functions {
     /// All functions by name, upper-case as they are written.
     pub fn list(&self) -> Vec<(String, FunctionKind)> {
         let named = |names: Vec<String>, kind| {
-            names.into_iter().map(move |name| (name.to_uppercase(), kind))
+            names
+                .into_iter()
+                .map(move |name| (name.to_uppercase(), kind))
         };
         let mut list: Vec<_> = named(self.scalar_names(), FunctionKind::Scalar)
             .chain(named(self.higher_order_names(), FunctionKind::Scalar))

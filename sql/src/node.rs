@@ -14,10 +14,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::Expr as E;
 
 /// Indices in `schema` of all columns that `exprs` read.
-fn column_indices<'a>(
-    exprs: impl IntoIterator<Item = &'a Expr>,
-    schema: &DFSchema,
-) -> Vec<usize> {
+fn column_indices<'a>(exprs: impl IntoIterator<Item = &'a Expr>, schema: &DFSchema) -> Vec<usize> {
     let mut indices: Vec<usize> = exprs
         .into_iter()
         .flat_map(|expr| expr.column_refs().into_iter())
@@ -33,6 +30,8 @@ pub(crate) fn column_of(schema: &DFSchema, name: &str) -> Result<Expr> {
     let columns = schema.columns_with_unqualified_name(name);
     match columns.into_iter().next() {
         Some(column) => Ok(E::Column(column)),
-        None => datafusion::common::internal_err!("no column {name} in the input of a stateful node"),
+        None => {
+            datafusion::common::internal_err!("no column {name} in the input of a stateful node")
+        }
     }
 }

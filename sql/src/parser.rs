@@ -87,8 +87,10 @@ fn parse_piece(dialect: &KsqlDialect, piece: Piece<'_>) -> Result<Option<Parsed>
 fn shift(parsed: &mut Parsed, by: usize) {
     use crate::ast::{ExplainTarget, Statement};
     parsed.offset += by;
-    if let Statement::Explain { target: ExplainTarget::Statement(inner), .. } =
-        &mut parsed.statement
+    if let Statement::Explain {
+        target: ExplainTarget::Statement(inner),
+        ..
+    } = &mut parsed.statement
     {
         shift(inner, by);
     }

@@ -65,7 +65,9 @@ impl SqlType {
         Some(match node {
             AstType::Custom(name, text) => {
                 let [text] = text.as_slice() else { return None };
-                let [part] = name.0.as_slice() else { return None };
+                let [part] = name.0.as_slice() else {
+                    return None;
+                };
                 if part.as_ident().is_none_or(|ident| ident.value != CARRIER) {
                     return None;
                 }
@@ -104,7 +106,10 @@ impl SqlType {
 
     /// Whether arithmetic applies to it.
     pub fn is_numeric(&self) -> bool {
-        matches!(self, Self::Int | Self::BigInt | Self::Double | Self::Decimal { .. })
+        matches!(
+            self,
+            Self::Int | Self::BigInt | Self::Double | Self::Decimal { .. }
+        )
     }
 
     /// Whether the type is a MAP or has one inside. Such types cannot be keys.
@@ -169,7 +174,9 @@ mod tests {
         ];
         leaf.prop_recursive(4, 16, 4, |inner| {
             prop_oneof![
-                inner.clone().prop_map(|item| SqlType::Array(Box::new(item))),
+                inner
+                    .clone()
+                    .prop_map(|item| SqlType::Array(Box::new(item))),
                 (inner.clone(), inner.clone())
                     .prop_map(|(key, value)| SqlType::Map(Box::new(key), Box::new(value))),
                 prop::collection::btree_map("[a-zA-Z_` .\"é]{1,6}", inner, 1..4)
@@ -194,6 +201,13 @@ mod tests {
             SqlType::Array(Box::new(inner)).to_string(),
             "ARRAY<MAP<STRING, STRUCT<`A` INTEGER, `b` STRING>>>"
         );
-        assert_eq!(SqlType::Decimal { precision: 4, scale: 2 }.to_string(), "DECIMAL(4, 2)");
+        assert_eq!(
+            SqlType::Decimal {
+                precision: 4,
+                scale: 2
+            }
+            .to_string(),
+            "DECIMAL(4, 2)"
+        );
     }
 }

@@ -9,7 +9,9 @@ use kappa_sql::{Error, parser};
 fn run(script: &str) -> String {
     let mut catalog = Catalog::default();
     let mut out = String::new();
-    for parsed in parser::parse(script).unwrap_or_else(|error| panic!("{}", error.render(script))).0
+    for parsed in parser::parse(script)
+        .unwrap_or_else(|error| panic!("{}", error.render(script)))
+        .0
     {
         match plan(&mut catalog, &parsed.statement, &parsed.text) {
             Ok(Some(plan)) => out.push_str(&format!("{plan}\n\n")),
@@ -20,18 +22,20 @@ fn run(script: &str) -> String {
     out
 }
 
-fn plan(
-    catalog: &mut Catalog,
-    statement: &Statement,
-    text: &str,
-) -> Result<Option<String>, Error> {
+fn plan(catalog: &mut Catalog, statement: &Statement, text: &str) -> Result<Option<String>, Error> {
     match statement {
         Statement::CreateSource { .. } => {
             let new = plan_source(statement, text, &Defaults::default())?;
             catalog.insert(new.relation);
             Ok(None)
         }
-        Statement::CreateAs { kind, query, name, with, .. } => {
+        Statement::CreateAs {
+            kind,
+            query,
+            name,
+            with,
+            ..
+        } => {
             let plan = plan_query(catalog, query, Target::Create(*kind))?;
             let new = sink_relation(name, with, &plan, text, &Defaults::default())?;
             let columns: Vec<String> = new
@@ -41,7 +45,11 @@ fn plan(
                 .map(|column| format!("{} {} {:?}", column.name, column.data_type, column.role))
                 .collect();
             catalog.insert(new.relation);
-            Ok(Some(format!("-- {name}: {}\n{}", columns.join(", "), plan.plan.display_indent())))
+            Ok(Some(format!(
+                "-- {name}: {}\n{}",
+                columns.join(", "),
+                plan.plan.display_indent()
+            )))
         }
         Statement::Push(query) => {
             let plan = plan_query(catalog, query, Target::Push)?;

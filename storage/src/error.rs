@@ -29,16 +29,30 @@ pub enum Error {
 impl Error {
     /// An error of the outside world that trying again may cure.
     pub fn retryable(what: impl Into<String>, cause: impl std::fmt::Display) -> Self {
-        Self::External { what: what.into(), cause: cause.to_string(), retryable: true }
+        Self::External {
+            what: what.into(),
+            cause: cause.to_string(),
+            retryable: true,
+        }
     }
 
     /// An error of the outside world that will not go away by itself.
     pub fn external(what: impl Into<String>, cause: impl std::fmt::Display) -> Self {
-        Self::External { what: what.into(), cause: cause.to_string(), retryable: false }
+        Self::External {
+            what: what.into(),
+            cause: cause.to_string(),
+            retryable: false,
+        }
     }
 
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::External { retryable: true, .. })
+        matches!(
+            self,
+            Self::External {
+                retryable: true,
+                ..
+            }
+        )
     }
 }

@@ -29,7 +29,10 @@ pub struct FileTarget {
 #[derive(Clone)]
 enum Place {
     Directory(PathBuf),
-    Store { store: Arc<dyn ObjectStore>, prefix: StorePath },
+    Store {
+        store: Arc<dyn ObjectStore>,
+        prefix: StorePath,
+    },
 }
 
 impl fmt::Debug for FileTarget {
@@ -64,21 +67,32 @@ impl FileTarget {
             let prefix = StorePath::parse(prefix).map_err(|error| user(&error))?;
             return Ok(Self {
                 path: path.to_owned(),
-                place: Place::Store { store: Arc::new(store), prefix },
+                place: Place::Store {
+                    store: Arc::new(store),
+                    prefix,
+                },
             });
         }
         let directory = path.strip_prefix("file://").unwrap_or(path);
         if directory.contains("://") {
-            return Err(user(&"only s3://…, file://… and directories can be written"));
+            return Err(user(
+                &"only s3://…, file://… and directories can be written",
+            ));
         }
         if directory.is_empty() || directory.contains('\0') {
             return Err(user(&"not a directory"));
         }
         let directory = PathBuf::from(directory);
-        if directory.components().any(|part| part == std::path::Component::ParentDir) {
+        if directory
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+        {
             return Err(user(&"a path with .. in it is not taken"));
         }
-        Ok(Self { path: path.to_owned(), place: Place::Directory(directory) })
+        Ok(Self {
+            path: path.to_owned(),
+            place: Place::Directory(directory),
+        })
     }
 
     /// As the user wrote it.
@@ -122,8 +136,11 @@ impl FileTarget {
 fn classify(what: String, error: &object_store::Error) -> Error {
     use object_store::Error as E;
     match error {
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } | E::NotFound { .. }
-        | E::InvalidPath { .. } | E::NotSupported { .. } => Error::external(what, error),
+        E::PermissionDenied { .. }
+        | E::Unauthenticated { .. }
+        | E::NotFound { .. }
+        | E::InvalidPath { .. }
+        | E::NotSupported { .. } => Error::external(what, error),
         _ => Error::retryable(what, error),
     }
 }

@@ -38,7 +38,10 @@ impl Records {
             timestamps: self.timestamps.slice(start, len),
             keys: self.keys.slice(start, len),
             values: self.values.slice(start, len),
-            headers: self.headers.as_ref().map(|headers| headers.slice(start, len)),
+            headers: self
+                .headers
+                .as_ref()
+                .map(|headers| headers.slice(start, len)),
         }
     }
 }
@@ -83,7 +86,9 @@ pub fn headers_type() -> DataType {
 pub fn no_headers(len: usize) -> ArrayRef {
     use arrow::array::{StructArray, new_empty_array};
     use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-    let DataType::List(item) = headers_type() else { unreachable!("headers are a list") };
+    let DataType::List(item) = headers_type() else {
+        unreachable!("headers are a list")
+    };
     let values = new_empty_array(item.data_type());
     debug_assert!(values.as_any().is::<StructArray>());
     let offsets = OffsetBuffer::new(ScalarBuffer::from(vec![0_i32; len + 1]));

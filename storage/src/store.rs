@@ -81,7 +81,8 @@ impl Store {
     /// To be called after the commit that makes the horizon known, as snapshots taken before this
     /// call keep their rows. Holds until the store is closed, and never moves back.
     pub fn set_expiry(&self, table: u32, horizon_ms: i64) {
-        self.expiry.set(table, horizon_ms, self.db.latest_sequence_number());
+        self.expiry
+            .set(table, horizon_ms, self.db.latest_sequence_number());
     }
 
     /// Removes all rows of a state table, durably, and forgets its expiry horizon. To remove a
@@ -97,13 +98,16 @@ impl Store {
     /// Compacts the rows of a state table now, which also drops expired ones. Takes its time.
     pub fn compact_table(&self, table: u32) {
         let Range { start, end } = key::table_range(table);
-        self.db.compact_range_cf(self.family(options::STATE), Some(start), Some(end));
+        self.db
+            .compact_range_cf(self.family(options::STATE), Some(start), Some(end));
     }
 
     /// Writes what is in memory to the disk and ends background work; nothing can be written after
     /// that. The directory can be opened again when all references, snapshots and readers are gone.
     pub fn close(&self) -> Result<()> {
-        self.db.flush_wal(true).map_err(|error| self.failed("close", &error))?;
+        self.db
+            .flush_wal(true)
+            .map_err(|error| self.failed("close", &error))?;
         self.db.cancel_all_background_work(true);
         Ok(())
     }
@@ -122,7 +126,9 @@ impl Store {
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {
-        self.db.cf_handle(name).expect("the store was opened with this column family")
+        self.db
+            .cf_handle(name)
+            .expect("the store was opened with this column family")
     }
 
     fn write_options(&self, durability: Durability) -> WriteOptions {
@@ -139,7 +145,9 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 

@@ -153,13 +153,17 @@ pub fn check_name(name: &str) -> Result<()> {
         return Ok(());
     };
     let shown: String = name.chars().take(60).collect();
-    Err(Error::User(format!("\"{shown}\" is not a name for a topic: {problem}")))
+    Err(Error::User(format!(
+        "\"{shown}\" is not a name for a topic: {problem}"
+    )))
 }
 
 pub(crate) fn check_new(topic: &NewTopic) -> Result<()> {
     check_name(&topic.name)?;
     if topic.partitions < 1 {
-        let NewTopic { name, partitions, .. } = topic;
+        let NewTopic {
+            name, partitions, ..
+        } = topic;
         return Err(Error::User(format!(
             "topic \"{name}\" cannot have {partitions} partitions; the least is 1"
         )));
@@ -172,7 +176,9 @@ pub(crate) fn no_such_topic(name: &str) -> Error {
 }
 
 pub(crate) fn topic_exists(name: &str) -> Error {
-    Error::User(format!("topic \"{name}\" exists already; choose another name, or use it as it is"))
+    Error::User(format!(
+        "topic \"{name}\" exists already; choose another name, or use it as it is"
+    ))
 }
 
 pub(crate) fn no_such_partition(topic: &str, partition: i32, partitions: i32) -> Error {
@@ -189,7 +195,9 @@ pub(crate) fn cannot_shrink(topic: &str, from: i32, to: i32) -> Error {
 }
 
 pub(crate) fn not_reading(topic: &str, partition: i32) -> Error {
-    Error::Internal(format!("partition {partition} of topic \"{topic}\" is not being read"))
+    Error::Internal(format!(
+        "partition {partition} of topic \"{topic}\" is not being read"
+    ))
 }
 
 /// What is said when records that are wanted are not, or not yet, or no longer there.
@@ -201,7 +209,10 @@ pub(crate) fn out_of_range(topic: &str, partition: i32, wanted: i64, range: Offs
     };
     Error::external(
         format!("read topic \"{topic}\" partition {partition} at offset {wanted}"),
-        format!("offsets {} to {} are there: {cause}", range.start, range.end),
+        format!(
+            "offsets {} to {} are there: {cause}",
+            range.start, range.end
+        ),
     )
 }
 

@@ -32,7 +32,9 @@ pub async fn open(data_dir: &Path, properties: &[(&str, &str)]) -> Result<Engine
 
 /// What [`open`] opens an engine with.
 pub fn config(data_dir: &Path, properties: &[(&str, &str)]) -> Config {
-    let pairs = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let pairs = properties
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Config {
         data_dir: PathBuf::from(data_dir),
         bootstrap_servers: None,

@@ -18,7 +18,8 @@ pub enum Available {
 
 /// Looks for Kafka.
 pub fn available() -> Available {
-    let script = std::env::var_os("KAPPA_TEST_SERVERS").map(|folder| Path::new(&folder).join("kafka"));
+    let script =
+        std::env::var_os("KAPPA_TEST_SERVERS").map(|folder| Path::new(&folder).join("kafka"));
     match script.filter(|script| script.is_file()) {
         Some(script) => Available::Yes(script),
         None if std::env::var_os("KAPPA_REQUIRE_SERVERS").is_some_and(|value| value == "1") => {
@@ -50,7 +51,11 @@ impl Broker {
             .find_map(|line| line.strip_prefix("BOOTSTRAP="))
             .ok_or_else(|| format!("no BOOTSTRAP= in what {} says: {printed}", script.display()))?
             .to_owned();
-        Ok(Self { script: script.to_owned(), data_dir, bootstrap_servers })
+        Ok(Self {
+            script: script.to_owned(),
+            data_dir,
+            bootstrap_servers,
+        })
     }
 }
 

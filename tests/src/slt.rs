@@ -63,7 +63,12 @@ impl Database {
         let data_dir = instance::data_dir().map_err(|error| Refused(error.to_string()))?;
         let engine = Engine::open(config(data_dir.path(), &variant)).await?;
         let session = engine.session();
-        Ok(Self { data_dir, variant, open: Some((engine, session)), settings: Vec::new() })
+        Ok(Self {
+            data_dir,
+            variant,
+            open: Some((engine, session)),
+            settings: Vec::new(),
+        })
     }
 
     async fn restart(&mut self) -> Result<(), Refused> {
@@ -99,8 +104,13 @@ impl Database {
                 (schema, batches)
             }
         };
-        let letters = schema.fields().iter().map(|field| text::letter(field.data_type()));
-        let types = letters.map(|letter| DefaultColumnType::from_char(letter)).collect::<Option<_>>();
+        let letters = schema
+            .fields()
+            .iter()
+            .map(|field| text::letter(field.data_type()));
+        let types = letters
+            .map(|letter| DefaultColumnType::from_char(letter))
+            .collect::<Option<_>>();
         Ok(DBOutput::Rows {
             types: types.unwrap_or_default(),
             rows: text::rows(&batches).map_err(|error| Refused(error.to_string()))?,
@@ -109,7 +119,10 @@ impl Database {
 }
 
 fn config(data_dir: &Path, variant: &Variant) -> Config {
-    let prefix = ("ksql.output.topic.name.prefix", variant.topic_prefix.as_str());
+    let prefix = (
+        "ksql.output.topic.name.prefix",
+        variant.topic_prefix.as_str(),
+    );
     let mut config = instance::config(data_dir, &[prefix]);
     config.bootstrap_servers = variant.bootstrap_servers.clone();
     config

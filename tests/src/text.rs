@@ -19,10 +19,12 @@ pub fn rows(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>, ArrowError> {
             .map(|column| ArrayFormatter::try_new(column, &options))
             .collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
-            let cells = columns.iter().map(|column| match column.value(row).to_string() {
-                text if text.is_empty() => "(empty)".to_owned(),
-                text => text,
-            });
+            let cells = columns
+                .iter()
+                .map(|column| match column.value(row).to_string() {
+                    text if text.is_empty() => "(empty)".to_owned(),
+                    text => text,
+                });
             rows.push(cells.collect());
         }
     }

@@ -25,7 +25,12 @@ pub struct Record {
 /// # Errors
 /// What the topics say.
 pub async fn create(topics: &dyn Topics, name: &str, partitions: i32) -> Result<(), String> {
-    if topics.describe(name).await.map_err(|error| error.to_string())?.is_some() {
+    if topics
+        .describe(name)
+        .await
+        .map_err(|error| error.to_string())?
+        .is_some()
+    {
         return Ok(());
     }
     let topic = NewTopic {
@@ -36,7 +41,10 @@ pub async fn create(topics: &dyn Topics, name: &str, partitions: i32) -> Result<
         retention_ms: None,
         retention_bytes: None,
     };
-    topics.create(&topic).await.map_err(|error| error.to_string())
+    topics
+        .create(&topic)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Appends a record.
@@ -56,7 +64,10 @@ pub async fn append(
         values: BinaryArray::from(vec![record.value.as_deref()]),
         headers: headers_array(&record.headers),
     };
-    topics.append(name, &[records]).await.map_err(|error| error.to_string())
+    topics
+        .append(name, &[records])
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// The partition that Kafka's clients send a key to.
@@ -85,12 +96,19 @@ pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
 
 /// The headers of one record.
 fn headers_array(headers: &[(String, Option<Vec<u8>>)]) -> Option<ListArray> {
-    let DataType::List(item) = headers_type() else { return None };
-    let DataType::Struct(fields) = item.data_type() else { return None };
+    let DataType::List(item) = headers_type() else {
+        return None;
+    };
+    let DataType::Struct(fields) = item.data_type() else {
+        return None;
+    };
     if headers.is_empty() {
         return None;
     }
-    let names: StringArray = headers.iter().map(|(name, _)| Some(name.as_str())).collect();
+    let names: StringArray = headers
+        .iter()
+        .map(|(name, _)| Some(name.as_str()))
+        .collect();
     let values: BinaryArray = headers.iter().map(|(_, value)| value.as_deref()).collect();
     let columns: Vec<ArrayRef> = vec![Arc::new(names), Arc::new(values)];
     let pairs = StructArray::new(fields.clone(), columns, None);
@@ -108,7 +126,10 @@ pub struct Tail {
 impl Tail {
     /// From the topic's beginning.
     pub fn new(topic: &str) -> Self {
-        Self { topic: topic.to_owned(), offsets: Vec::new() }
+        Self {
+            topic: topic.to_owned(),
+            offsets: Vec::new(),
+        }
     }
 
     /// The records since the last look. None while there is no such topic.
@@ -119,20 +140,30 @@ impl Tail {
         self.read(topics).await.map_err(|error| error.to_string())
     }
 
-    async fn read(&mut self, topics: &dyn Topics) -> Result<Vec<Record>, Box<dyn std::error::Error>> {
+    async fn read(
+        &mut self,
+        topics: &dyn Topics,
+    ) -> Result<Vec<Record>, Box<dyn std::error::Error>> {
         if topics.describe(&self.topic).await?.is_none() {
             return Ok(Vec::new());
         }
         let ends = topics.offsets(&self.topic).await?;
         self.offsets.resize(ends.len(), 0);
-        let positions: Vec<(i32, i64)> =
-            self.offsets.iter().zip(0..).map(|(offset, partition)| (partition, *offset)).collect();
+        let positions: Vec<(i32, i64)> = self
+            .offsets
+            .iter()
+            .zip(0..)
+            .map(|(offset, partition)| (partition, *offset))
+            .collect();
         let mut reader = topics.reader(&self.topic, &positions).await?;
         let mut found = Vec::new();
         for ((partition, _), end) in positions.into_iter().zip(ends) {
             let offset = &mut self.offsets[usize::try_from(partition)?];
             while *offset < end.end {
-                let limit = FetchLimit { records: 1 << 16, bytes: 64 << 20 };
+                let limit = FetchLimit {
+                    records: 1 << 16,
+                    bytes: 64 << 20,
+                };
                 let fetched = reader.fetch(partition, limit)?;
                 if fetched.next_offset == *offset {
                     // Kafka has not sent them yet.
@@ -157,7 +188,10 @@ fn unpack(records: &Records, out: &mut Vec<Record>) {
         {
             let pairs = list.value(row);
             let pairs = pairs.as_struct();
-            let (names, values) = (pairs.column(0).as_string::<i32>(), pairs.column(1).as_binary());
+            let (names, values) = (
+                pairs.column(0).as_string::<i32>(),
+                pairs.column(1).as_binary(),
+            );
             for header in 0..pairs.len() {
                 headers.push((names.value(header).to_owned(), bytes(values, header)));
             }
@@ -180,7 +214,11 @@ mod tests {
         // From the tests of Kafka's own client: murmur2 of these, made positive.
         for (key, hash) in [("21", -973_932_308_i32), ("foobar", -790_332_482)] {
             let positive = hash & 0x7fff_ffff;
-            assert_eq!(partition_of(key.as_bytes(), i32::MAX), positive % i32::MAX, "{key}");
+            assert_eq!(
+                partition_of(key.as_bytes(), i32::MAX),
+                positive % i32::MAX,
+                "{key}"
+            );
         }
     }
 }

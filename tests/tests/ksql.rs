@@ -6,7 +6,10 @@ use kappa_tests::ksql::{self, ratchet};
 fn only_the_listed_cases_fail() {
     let folder = ksql::folder();
     if !folder.is_dir() {
-        println!("there are no cases in {}: nothing is tested", folder.display());
+        println!(
+            "there are no cases in {}: nothing is tested",
+            folder.display()
+        );
         return;
     }
     let report = ksql::run_all(&ksql::read(&folder).unwrap());

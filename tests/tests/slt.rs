@@ -31,14 +31,23 @@ fn main() -> ExitCode {
                     if one_partition && partitions > 1 {
                         continue;
                     }
-                    let test = Test { file: file.clone(), text: text.clone(), restart, partitions };
+                    let test = Test {
+                        file: file.clone(),
+                        text: text.clone(),
+                        restart,
+                        partitions,
+                    };
                     let name = format!(
                         "{stem}::{}::{}::{partitions}_partition{}",
                         if kafka { "kafka" } else { "embedded" },
                         if restart { "restart" } else { "straight" },
                         if partitions > 1 { "s" } else { "" },
                     );
-                    trials.push(if kafka { test.on_kafka(name, &broker) } else { test.embedded(name) });
+                    trials.push(if kafka {
+                        test.on_kafka(name, &broker)
+                    } else {
+                        test.embedded(name)
+                    });
                 }
             }
         }
@@ -50,9 +59,12 @@ fn main() -> ExitCode {
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        entries.filter(|path| path.extension().is_some_and(|it| it == "slt")).collect();
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|it| it == "slt"))
+        .collect();
     files.sort();
     files
 }
@@ -77,7 +89,9 @@ impl Test {
             let script = match available() {
                 Available::Yes(script) => script,
                 Available::No => {
-                    return Ok(Completion::ignored_with("no Kafka: KAPPA_TEST_SERVERS names none"));
+                    return Ok(Completion::ignored_with(
+                        "no Kafka: KAPPA_TEST_SERVERS names none",
+                    ));
                 }
                 Available::Missing => {
                     return Err("no Kafka, and KAPPA_REQUIRE_SERVERS=1 wants one".into());
@@ -88,7 +102,9 @@ impl Test {
                 if broker.is_none() {
                     *broker = Some(Broker::start(&script)?);
                 }
-                broker.as_ref().map(|broker| broker.bootstrap_servers.clone())
+                broker
+                    .as_ref()
+                    .map(|broker| broker.bootstrap_servers.clone())
             };
             self.run(servers, prefix).map(|()| Completion::Completed)
         })
@@ -99,11 +115,17 @@ impl Test {
             .text
             .replace("${PARTITIONS}", &self.partitions.to_string())
             .replace("${T}", &topic_prefix);
-        let variant = Variant { bootstrap_servers, restart: self.restart, topic_prefix };
+        let variant = Variant {
+            bootstrap_servers,
+            restart: self.restart,
+            topic_prefix,
+        };
         let name = self.file.file_name().unwrap().to_string_lossy();
         let records = sqllogictest::parse_with_name(&text, name).map_err(|e| e.to_string())?;
         let records = with_restart(records);
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async {
             let mut runner = Runner::new(|| Database::open(variant.clone()));
             runner.with_column_validator(strict_column_validator);
@@ -115,12 +137,8 @@ impl Test {
 }
 
 /// The records with a RESTART before the middle one, unless there is one already.
-fn with_restart(
-    mut records: Vec<Record<DefaultColumnType>>,
-) -> Vec<Record<DefaultColumnType>> {
-    let says_it = |record: &Record<DefaultColumnType>| {
-        matches!(record, Record::Statement { sql, .. } if sql.trim() == "RESTART")
-    };
+fn with_restart(mut records: Vec<Record<DefaultColumnType>>) -> Vec<Record<DefaultColumnType>> {
+    let says_it = |record: &Record<DefaultColumnType>| matches!(record, Record::Statement { sql, .. } if sql.trim() == "RESTART");
     if records.iter().any(says_it) {
         return records;
     }

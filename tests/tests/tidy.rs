@@ -1,6 +1,9 @@
 //! What the compiler and clippy do not see: the rules of the house, each with its reason.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the message")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure is the message"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +12,10 @@ use std::process::Command;
 use cargo_metadata::{Metadata, MetadataCommand};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// The files that are in the repository or about to be, by their paths in it, with their text.
@@ -19,11 +25,18 @@ fn files() -> Vec<(String, String)> {
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "git: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let paths = String::from_utf8(output.stdout).unwrap();
     let texts = paths.lines().filter_map(|path| {
         // A file that is deleted and not yet so in git, or is no text, has nothing to be checked.
-        Some((path.to_owned(), std::fs::read_to_string(root().join(path)).ok()?))
+        Some((
+            path.to_owned(),
+            std::fs::read_to_string(root().join(path)).ok()?,
+        ))
     });
     texts.collect()
 }
@@ -49,8 +62,14 @@ fn report(problems: Vec<String>) {
 /// A reader who opens any file learns first what it is for.
 #[test]
 fn every_module_opens_by_saying_what_it_is() {
-    let silent = rust_files().into_iter().filter(|(_, text)| !text.starts_with("//! "));
-    report(silent.map(|(path, _)| format!("{path} does not begin with //!")).collect());
+    let silent = rust_files()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "));
+    report(
+        silent
+            .map(|(path, _)| format!("{path} does not begin with //!"))
+            .collect(),
+    );
 }
 
 /// A test that is not run, or that any panic satisfies, says nothing.
@@ -98,7 +117,10 @@ fn crates_import_only_downwards() {
 #[test]
 fn every_module_of_the_code_map_exists() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let map = text.split("\n## ").find(|section| section.starts_with("Code map")).unwrap();
+    let map = text
+        .split("\n## ")
+        .find(|section| section.starts_with("Code map"))
+        .unwrap();
     let mut krate = String::new();
     let mut problems = Vec::new();
     let mut modules = 0;
@@ -142,13 +164,23 @@ fn every_property_is_documented() {
         let row = text.lines().find(|line| line.starts_with(&start));
         match row.and_then(|row| row.split('|').nth(2)) {
             None => problems.push(format!("{path} has no row that begins with {start}")),
-            Some(default) if default.trim().trim_matches('`') != property.default => problems
-                .push(format!("{path}: the default of {} is '{}'", property.name, property.default)),
+            Some(default) if default.trim().trim_matches('`') != property.default => {
+                problems.push(format!(
+                    "{path}: the default of {} is '{}'",
+                    property.name, property.default
+                ))
+            }
             Some(_) => {}
         }
     }
-    for name in text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()) {
-        if !kappa_engine::PROPERTIES.iter().any(|property| property.name == name) {
+    for name in text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+    {
+        if !kappa_engine::PROPERTIES
+            .iter()
+            .any(|property| property.name == name)
+        {
             problems.push(format!("{path} has {name}, which is no property"));
         }
     }
@@ -184,7 +216,10 @@ fn every_dependency_has_a_licence_that_we_may_use() {
 
 /// Whether an SPDX expression, old spelling with `/` included, leaves us a way.
 fn may_use(expression: &str) -> bool {
-    let expression = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let expression = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let tokens: Vec<&str> = expression.split_whitespace().collect();
     let mut at = 0;
     let usable = any(&tokens, &mut at);
@@ -253,7 +288,12 @@ const HOSTS: &[&str] = &[
 #[test]
 fn nothing_of_the_machine_it_was_written_on() {
     // Homes, and the folder that this was written in.
-    let paths = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
+    let paths = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("/Us", "ers/"),
+    ];
     let mut problems = Vec::new();
     for (path, text) in files() {
         for (number, line) in text.lines().enumerate() {
@@ -266,7 +306,9 @@ fn nothing_of_the_machine_it_was_written_on() {
                 // Placeholders, and names that only exist inside a document.
                 let made_up = host.contains(['$', '{', '<']) || !host.contains('.');
                 if !made_up && !HOSTS.iter().any(|name| known(&name)) {
-                    problems.push(format!("{place} points at {host}, which is not on the list"));
+                    problems.push(format!(
+                        "{place} points at {host}, which is not on the list"
+                    ));
                 }
             }
         }
@@ -283,7 +325,9 @@ fn absolute(line: &str, machine: &str) -> bool {
 }
 
 fn hosts(line: &str) -> impl Iterator<Item = &str> {
-    let starts = line.match_indices("http://").chain(line.match_indices("https://"));
+    let starts = line
+        .match_indices("http://")
+        .chain(line.match_indices("https://"));
     starts.map(|(at, scheme)| {
         let rest = &line[at + scheme.len()..];
         let end = rest.find(|c: char| !c.is_alphanumeric() && !".-${}<".contains(c));

@@ -64,7 +64,10 @@ pub(crate) fn create(
     if let Some(native) = native::create(function, retractable) {
         return Ok(native);
     }
-    Ok(Box::new(RowAccumulators::try_new(Arc::clone(function), retractable)?))
+    Ok(Box::new(RowAccumulators::try_new(
+        Arc::clone(function),
+        retractable,
+    )?))
 }
 
 /// One DataFusion row accumulator for each group.
@@ -87,7 +90,13 @@ impl RowAccumulators {
             );
         }
         let state_fields = function.state_fields()?;
-        Ok(Self { function, retractable, state_fields, groups: Vec::new(), size: 0 })
+        Ok(Self {
+            function,
+            retractable,
+            state_fields,
+            groups: Vec::new(),
+            size: 0,
+        })
     }
 
     fn create(&self) -> Result<Box<dyn Accumulator>> {
@@ -116,8 +125,10 @@ impl RowAccumulators {
         let mut start = 0;
         while start < order.len() {
             let slot = slots[order[start] as usize];
-            let len =
-                order[start..].iter().take_while(|row| slots[**row as usize] == slot).count();
+            let len = order[start..]
+                .iter()
+                .take_while(|row| slots[**row as usize] == slot)
+                .count();
             let rows: Vec<ArrayRef> = sorted.iter().map(|array| array.slice(start, len)).collect();
             if self.groups[slot as usize].is_none() {
                 self.groups[slot as usize] = Some(self.create()?);
@@ -211,7 +222,10 @@ impl SlotAccumulator for RowAccumulators {
     }
 
     fn state_types(&self) -> Vec<DataType> {
-        self.state_fields.iter().map(|field| field.data_type().clone()).collect()
+        self.state_fields
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect()
     }
 
     fn size(&self) -> usize {

@@ -12,9 +12,7 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Int8Array, Int64Array, UInt32Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Int8Array, Int64Array, UInt32Array};
 use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::{Int8Type, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -57,7 +55,10 @@ pub(crate) struct AggregateSpec {
 impl AggregateSpec {
     /// Evaluates the grouping expressions.
     pub(super) fn keys(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        self.group.iter().map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows())).collect()
+        self.group
+            .iter()
+            .map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows()))
+            .collect()
     }
 
     /// The rows' times.
@@ -224,7 +225,9 @@ impl GroupAggregate {
                 self.touched.old_of.push(exists.then_some(at));
                 if exists {
                     old.push(*slot);
-                    self.touched.old_rowtimes.push(self.groups.rowtimes[*slot as usize]);
+                    self.touched
+                        .old_rowtimes
+                        .push(self.groups.rowtimes[*slot as usize]);
                 }
             }
         }
@@ -243,16 +246,30 @@ impl GroupAggregate {
     }
 
     fn emit_changes(&mut self, touched: Touched) -> Result<RecordBatch> {
-        let Touched { slots, windows, keys, old_of, old, old_rowtimes } = touched;
+        let Touched {
+            slots,
+            windows,
+            keys,
+            old_of,
+            old,
+            old_rowtimes,
+        } = touched;
         if slots.is_empty() {
             return Ok(RecordBatch::new_empty(Arc::clone(&self.spec.schema)));
         }
         let mut columns = concat_chunks(&keys)?;
         columns.extend(self.functions.evaluate(&slots)?);
-        let rowtimes: Vec<i64> =
-            slots.iter().map(|slot| self.groups.rowtimes[*slot as usize]).collect();
+        let rowtimes: Vec<i64> = slots
+            .iter()
+            .map(|slot| self.groups.rowtimes[*slot as usize])
+            .collect();
         if old_rowtimes.is_empty() {
-            return self.output(columns, &windows, rowtimes, vec![column::INSERT; slots.len()]);
+            return self.output(
+                columns,
+                &windows,
+                rowtimes,
+                vec![column::INSERT; slots.len()],
+            );
         }
         // The old row of a group, where it has one, then its new row.
         let old = concat_chunks(&old)?;
@@ -281,7 +298,10 @@ impl GroupAggregate {
             });
         }
         let pick = |values: &[i64]| -> Vec<i64> {
-            order.iter().filter_map(|(row, _)| values.get(*row).copied()).collect()
+            order
+                .iter()
+                .filter_map(|(row, _)| values.get(*row).copied())
+                .collect()
         };
         let times = order
             .iter()
@@ -289,7 +309,13 @@ impl GroupAggregate {
             .collect();
         let ops = order
             .iter()
-            .map(|(_, old)| if old.is_some() { column::DELETE } else { column::INSERT })
+            .map(|(_, old)| {
+                if old.is_some() {
+                    column::DELETE
+                } else {
+                    column::INSERT
+                }
+            })
             .collect();
         self.output(changes, &pick(&windows), times, ops)
     }
@@ -299,7 +325,10 @@ impl GroupAggregate {
         let Some(window) = self.window else {
             return datafusion::common::internal_err!("EMIT FINAL without a window");
         };
-        let close = self.stream_time.saturating_sub(window.grace_ms).saturating_sub(window.size_ms);
+        let close = self
+            .stream_time
+            .saturating_sub(window.grace_ms)
+            .saturating_sub(window.size_ms);
         let mut over = Vec::new();
         while let Some((start, _)) = self.pending.first() {
             if *start > close {
@@ -310,7 +339,9 @@ impl GroupAggregate {
         if over.is_empty() {
             return Ok(RecordBatch::new_empty(Arc::clone(&self.spec.schema)));
         }
-        let keys = self.groups.key_columns(over.iter().map(|(_, key)| key.as_slice()))?;
+        let keys = self
+            .groups
+            .key_columns(over.iter().map(|(_, key)| key.as_slice()))?;
         let windows: Vec<i64> = over.iter().map(|(start, _)| *start).collect();
         let mut slots = Vec::new();
         let starts = Int64Array::from(windows.clone());
@@ -318,8 +349,16 @@ impl GroupAggregate {
         self.load(Some(&windows), &new)?;
         let mut columns = keys;
         columns.extend(self.functions.evaluate(&slots)?);
-        let rowtimes = slots.iter().map(|slot| self.groups.rowtimes[*slot as usize]).collect();
-        let batch = self.output(columns, &windows, rowtimes, vec![column::INSERT; slots.len()])?;
+        let rowtimes = slots
+            .iter()
+            .map(|slot| self.groups.rowtimes[*slot as usize])
+            .collect();
+        let batch = self.output(
+            columns,
+            &windows,
+            rowtimes,
+            vec![column::INSERT; slots.len()],
+        )?;
         self.finished.extend(over);
         Ok(batch)
     }
@@ -332,13 +371,18 @@ impl GroupAggregate {
         ops: Vec<i8>,
     ) -> Result<RecordBatch> {
         if let Some(window) = &self.window {
-            let ends = windows.iter().map(|start| start.saturating_add(window.size_ms));
+            let ends = windows
+                .iter()
+                .map(|start| start.saturating_add(window.size_ms));
             columns.push(Arc::new(Int64Array::from(windows.to_vec())));
             columns.push(Arc::new(Int64Array::from_iter_values(ends)));
         }
         columns.push(Arc::new(Int64Array::from(rowtimes)));
         columns.push(Arc::new(Int8Array::from(ops)));
-        Ok(RecordBatch::try_new(Arc::clone(&self.spec.schema), columns)?)
+        Ok(RecordBatch::try_new(
+            Arc::clone(&self.spec.schema),
+            columns,
+        )?)
     }
 }
 
@@ -376,7 +420,11 @@ impl Operator for GroupAggregate {
                 }
                 let identity = kept.is_none();
                 let rows = kept.unwrap_or_else(|| (0..batch.num_rows() as u32).collect());
-                Assigned { rows, starts: Vec::new(), identity }
+                Assigned {
+                    rows,
+                    starts: Vec::new(),
+                    identity,
+                }
             }
         };
         if assigned.rows.is_empty() {
@@ -400,7 +448,8 @@ impl Operator for GroupAggregate {
         }
         let positions: Vec<u32> = (0..slots.len() as u32).collect();
         self.touch(&slots, &positions, windows, &keys)?;
-        self.functions.update(batch, rows.as_ref(), &slots, ops.as_ref())?;
+        self.functions
+            .update(batch, rows.as_ref(), &slots, ops.as_ref())?;
         let times = rowtimes.values();
         for (index, slot) in slots.iter().enumerate() {
             let time = times[assigned.rows[index] as usize];
@@ -435,8 +484,10 @@ impl Operator for GroupAggregate {
 
     fn flush(&mut self, commit: &mut Commit) -> Result<()> {
         let dirty = self.groups.take_dirty();
-        let rowtimes: Int64Array =
-            dirty.iter().map(|slot| self.groups.rowtimes[*slot as usize]).collect();
+        let rowtimes: Int64Array = dirty
+            .iter()
+            .map(|slot| self.groups.rowtimes[*slot as usize])
+            .collect();
         let rows = self.functions.encode(&dirty, rowtimes)?;
         for (slot, row) in dirty.iter().zip(rows.iter()) {
             commit.put_state(self.groups.key(*slot), row.data());
@@ -453,7 +504,8 @@ impl Operator for GroupAggregate {
                 commit.delete_state(&key);
             }
         }
-        self.table.write_marks(commit, self.stream_time, self.stored_window_max);
+        self.table
+            .write_marks(commit, self.stream_time, self.stored_window_max);
         Ok(())
     }
 
@@ -464,12 +516,16 @@ impl Operator for GroupAggregate {
                 .stream_time
                 .saturating_sub(window.grace_ms)
                 .saturating_sub(window.size_ms);
-            self.windows_in_memory.range(..=close).map(|(_, groups)| *groups).sum::<usize>()
+            self.windows_in_memory
+                .range(..=close)
+                .map(|(_, groups)| *groups)
+                .sum::<usize>()
         });
         if let Some(retention_ms) = self.spec.retention_ms
             && self.groups.windowed()
         {
-            self.table.expire(self.stored_window_max.saturating_sub(retention_ms));
+            self.table
+                .expire(self.stored_window_max.saturating_sub(retention_ms));
         }
         if self.size() > memory_max || (over > 1024 && over * 2 > self.groups.len()) {
             self.groups.clear()?;

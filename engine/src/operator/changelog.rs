@@ -37,12 +37,22 @@ impl Changelog {
         schema: SchemaRef,
         rows: KeyedRows,
     ) -> Self {
-        Self { key, op, op_index, schema, rows, touched: Vec::new(), seen: HashMap::new() }
+        Self {
+            key,
+            op,
+            op_index,
+            schema,
+            rows,
+            touched: Vec::new(),
+            seen: HashMap::new(),
+        }
     }
 
     /// Columns that a row of the state table has: all but the change kind.
     pub(crate) fn stored_columns(schema: &SchemaRef, op_index: usize) -> Vec<usize> {
-        (0..schema.fields().len()).filter(|index| *index != op_index).collect()
+        (0..schema.fields().len())
+            .filter(|index| *index != op_index)
+            .collect()
     }
 }
 
@@ -61,7 +71,8 @@ impl Operator for Changelog {
             .collect();
         let keys = self.rows.encode_keys(&columns)?;
         let rows = self.rows.encode_rows(&stored)?;
-        self.rows.load((0..keys.len()).filter_map(|row| keys.get(row)))?;
+        self.rows
+            .load((0..keys.len()).filter_map(|row| keys.get(row)))?;
         for (index, row) in rows.into_iter().enumerate() {
             // A table's record without a key says nothing about any row.
             let Some(key) = keys.get(index) else { continue };
@@ -95,7 +106,10 @@ impl Operator for Changelog {
         }
         let mut columns = self.rows.decode_rows(rows.iter().map(|row| row.as_ref()))?;
         columns.insert(self.op_index, Arc::new(Int8Array::from(ops)));
-        Ok(vec![RecordBatch::try_new(Arc::clone(&self.schema), columns)?])
+        Ok(vec![RecordBatch::try_new(
+            Arc::clone(&self.schema),
+            columns,
+        )?])
     }
 
     fn flush(&mut self, commit: &mut Commit) -> Result<()> {

@@ -49,7 +49,14 @@ impl OperatorExec {
             Boundedness::Bounded,
         ));
         let metrics = ExecutionPlanMetricsSet::new();
-        Self { title, inputs, operator, schema, properties, metrics }
+        Self {
+            title,
+            inputs,
+            operator,
+            schema,
+            properties,
+            metrics,
+        }
     }
 }
 

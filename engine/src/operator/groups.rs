@@ -39,7 +39,9 @@ pub(crate) struct Groups {
 
 impl fmt::Debug for Groups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Groups").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Groups")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +54,10 @@ impl Groups {
         }
         let schema = Arc::new(Schema::new(all));
         let keys = RowConverter::new(
-            fields.iter().map(|field| SortField::new(field.data_type().clone())).collect(),
+            fields
+                .iter()
+                .map(|field| SortField::new(field.data_type().clone()))
+                .collect(),
         )?;
         Ok(Self {
             values: new_group_values(Arc::clone(&schema), &GroupOrdering::None)?,
@@ -123,7 +128,8 @@ impl Groups {
         let encoded = self.keys.convert_columns(&columns)?;
         for (row, key) in rows.iter().zip(encoded.iter()) {
             let window = windows.map(|windows| windows.value(*row as usize));
-            self.table.write_key(&mut self.key_bytes, key.data(), window);
+            self.table
+                .write_key(&mut self.key_bytes, key.data(), window);
             self.key_ends.push(self.key_bytes.len());
         }
         let len = self.len();
@@ -136,7 +142,11 @@ impl Groups {
     /// The state key of a slot.
     pub(crate) fn key(&self, slot: Slot) -> &[u8] {
         let slot = slot as usize;
-        let start = if slot == 0 { 0 } else { self.key_ends[slot - 1] };
+        let start = if slot == 0 {
+            0
+        } else {
+            self.key_ends[slot - 1]
+        };
         &self.key_bytes[start..self.key_ends[slot]]
     }
 

@@ -85,7 +85,10 @@ impl StreamTableJoin {
     fn push_table(&mut self, batch: &RecordBatch) -> Result<()> {
         let keys = self.keys(&self.table_key, batch)?;
         let positions = Self::positions(&self.table_position, batch)?;
-        let ops = self.table_op.evaluate(batch)?.into_array(batch.num_rows())?;
+        let ops = self
+            .table_op
+            .evaluate(batch)?
+            .into_array(batch.num_rows())?;
         let ops = ops.as_primitive::<Int8Type>();
         let rows = self.rows.encode_rows(batch.columns())?;
         for (index, row) in rows.into_iter().enumerate() {
@@ -112,7 +115,8 @@ impl StreamTableJoin {
 
     fn push_stream(&mut self, batch: &RecordBatch) -> Result<()> {
         let keys = self.keys(&self.stream_key, batch)?;
-        self.rows.load((0..keys.len()).filter_map(|row| keys.get(row)))?;
+        self.rows
+            .load((0..keys.len()).filter_map(|row| keys.get(row)))?;
         let positions = match self.changes.is_empty() {
             true => None,
             false => Some(Self::positions(&self.stream_position, batch)?),
@@ -143,7 +147,8 @@ impl StreamTableJoin {
                 .collect::<Result<Vec<_>>>()?
         };
         columns.extend(self.table_columns(&table_rows, columns.len())?);
-        self.output.push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
+        self.output
+            .push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
         Ok(())
     }
 
@@ -152,7 +157,10 @@ impl StreamTableJoin {
         let found: Vec<&[u8]> = rows.iter().flatten().map(|row| row.as_ref()).collect();
         if found.is_empty() {
             let fields = &self.schema.fields()[from..];
-            return Ok(fields.iter().map(|f| new_null_array(f.data_type(), rows.len())).collect());
+            return Ok(fields
+                .iter()
+                .map(|f| new_null_array(f.data_type(), rows.len()))
+                .collect());
         }
         let all = found.len() == rows.len();
         let decoded = self.rows.decode_rows(found)?;

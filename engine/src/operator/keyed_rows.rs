@@ -37,7 +37,9 @@ pub(crate) struct KeyedRows {
 
 impl fmt::Debug for KeyedRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedRows").field("in_memory", &self.entries.len()).finish_non_exhaustive()
+        f.debug_struct("KeyedRows")
+            .field("in_memory", &self.entries.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,14 +75,23 @@ impl KeyedRows {
             RowConverter::new(types.into_iter().map(SortField::new).collect())
         };
         let (keys, rows) = (converter(key)?, converter(row)?);
-        Ok(Self { table, keys, rows, entries: HashMap::new(), bytes: 0 })
+        Ok(Self {
+            table,
+            keys,
+            rows,
+            entries: HashMap::new(),
+            bytes: 0,
+        })
     }
 
     /// The keys of a batch.
     pub(crate) fn encode_keys(&self, columns: &[ArrayRef]) -> Result<Keys> {
         let encoded = self.keys.convert_columns(columns)?;
         let mut keys = Keys::default();
-        let nulls: Vec<_> = columns.iter().filter_map(|column| column.logical_nulls()).collect();
+        let nulls: Vec<_> = columns
+            .iter()
+            .filter_map(|column| column.logical_nulls())
+            .collect();
         for (row, key) in encoded.iter().enumerate() {
             keys.null.push(nulls.iter().any(|nulls| nulls.is_null(row)));
             self.table.write_key(&mut keys.bytes, key.data(), None);
@@ -101,13 +112,17 @@ impl KeyedRows {
         rows: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<ArrayRef>> {
         let parser = self.rows.parser();
-        Ok(self.rows.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?)
+        Ok(self
+            .rows
+            .convert_rows(rows.into_iter().map(|row| parser.parse(row)))?)
     }
 
     /// Brings the rows of `keys` into memory, in one read.
     pub(crate) fn load<'a>(&mut self, keys: impl IntoIterator<Item = &'a [u8]>) -> Result<()> {
-        let mut missing: Vec<&[u8]> =
-            keys.into_iter().filter(|key| !self.entries.contains_key(*key)).collect();
+        let mut missing: Vec<&[u8]> = keys
+            .into_iter()
+            .filter(|key| !self.entries.contains_key(*key))
+            .collect();
         missing.sort_unstable();
         missing.dedup();
         if missing.is_empty() {
@@ -120,8 +135,10 @@ impl KeyedRows {
             return Ok(());
         }
         let found = self.table.multi_get(&missing).map_err(storage_error)?;
-        let rows: Vec<Row> =
-            found.into_iter().map(|row| row.map(|row| Arc::from(row.as_ref()))).collect();
+        let rows: Vec<Row> = found
+            .into_iter()
+            .map(|row| row.map(|row| Arc::from(row.as_ref())))
+            .collect();
         for (key, row) in missing.into_iter().zip(rows) {
             self.insert(key, row, false);
         }
@@ -158,8 +175,11 @@ impl KeyedRows {
     /// Writes what changed since the last commit.
     pub(crate) fn flush(&mut self, commit: &mut Commit) {
         self.table.touch(commit);
-        let mut dirty: Vec<(&Box<[u8]>, &mut Entry)> =
-            self.entries.iter_mut().filter(|(_, entry)| entry.dirty).collect();
+        let mut dirty: Vec<(&Box<[u8]>, &mut Entry)> = self
+            .entries
+            .iter_mut()
+            .filter(|(_, entry)| entry.dirty)
+            .collect();
         dirty.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (key, entry) in dirty {
             entry.dirty = false;

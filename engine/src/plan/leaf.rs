@@ -31,7 +31,11 @@ pub(crate) struct Leaf {
 impl Leaf {
     /// A leaf without rows.
     pub(crate) fn new(relation: Arc<Relation>, schema: SchemaRef) -> Self {
-        Self { relation, schema, slot: Arc::default() }
+        Self {
+            relation,
+            schema,
+            slot: Arc::default(),
+        }
     }
 
     /// Gives the next step its rows.
@@ -56,14 +60,22 @@ impl LeafExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Self { leaf: leaf.clone(), properties }
+        Self {
+            leaf: leaf.clone(),
+            properties,
+        }
     }
 }
 
 impl DisplayAs for LeafExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns: Vec<_> =
-            self.leaf.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let columns: Vec<_> = self
+            .leaf
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
         let relation = &self.leaf.relation;
         write!(
             f,

@@ -23,7 +23,10 @@ pub(crate) enum Lookup {
     /// These rows, by state key.
     Keys(Vec<Vec<u8>>),
     /// These ranges of state keys.
-    Ranges { what: String, ranges: Vec<Range<Vec<u8>>> },
+    Ranges {
+        what: String,
+        ranges: Vec<Range<Vec<u8>>>,
+    },
     /// All of it.
     All(Range<Vec<u8>>),
 }
@@ -51,8 +54,10 @@ pub(crate) fn plan(relation: &Relation, layout: &ViewLayout, filters: &[Expr]) -
     for (column, data_type) in relation.key_columns().zip(layout.key_types()) {
         match values_of(&conditions, &column.name) {
             Some(found) => {
-                let cast: Option<Vec<ScalarValue>> =
-                    found.iter().map(|value| value.cast_to(data_type).ok()).collect();
+                let cast: Option<Vec<ScalarValue>> = found
+                    .iter()
+                    .map(|value| value.cast_to(data_type).ok())
+                    .collect();
                 match cast {
                     Some(cast) => values.push(cast),
                     None => break,
@@ -68,7 +73,9 @@ pub(crate) fn plan(relation: &Relation, layout: &ViewLayout, filters: &[Expr]) -
             let keys = layout.encode_keys(&combine(&values)?)?;
             return Ok(match layout.window {
                 None => Lookup::Keys(
-                    keys.iter().map(|row| key::state_key(layout.table, row, None)).collect(),
+                    keys.iter()
+                        .map(|row| key::state_key(layout.table, row, None))
+                        .collect(),
                 ),
                 Some(_) => Lookup::Ranges {
                     what: "by key and window".into(),
@@ -88,7 +95,11 @@ pub(crate) fn plan(relation: &Relation, layout: &ViewLayout, filters: &[Expr]) -
 
 fn conjuncts(expr: &Expr) -> Vec<&Expr> {
     match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::And,
+            right,
+        }) => {
             let mut all = conjuncts(left);
             all.extend(conjuncts(right));
             all
@@ -99,7 +110,9 @@ fn conjuncts(expr: &Expr) -> Vec<&Expr> {
 
 /// `column op literal`, whichever way round it is written.
 fn comparison<'a>(expr: &'a Expr, name: &str) -> Option<(Operator, &'a ScalarValue)> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
+        return None;
+    };
     match (left.as_ref(), right.as_ref()) {
         (Expr::Column(column), Expr::Literal(value, _)) if column.name == name => {
             Some((*op, value))
@@ -113,7 +126,9 @@ fn comparison<'a>(expr: &'a Expr, name: &str) -> Option<(Operator, &'a ScalarVal
 
 /// The values that a column can have, where the conditions list them.
 fn values_of(conditions: &[&Expr], name: &str) -> Option<Vec<ScalarValue>> {
-    conditions.iter().find_map(|condition| one_of(condition, name))
+    conditions
+        .iter()
+        .find_map(|condition| one_of(condition, name))
 }
 
 fn one_of(condition: &Expr, name: &str) -> Option<Vec<ScalarValue>> {
@@ -122,7 +137,9 @@ fn one_of(condition: &Expr, name: &str) -> Option<Vec<ScalarValue>> {
     }
     match condition {
         Expr::InList(list) if !list.negated => {
-            let Expr::Column(column) = list.expr.as_ref() else { return None };
+            let Expr::Column(column) = list.expr.as_ref() else {
+                return None;
+            };
             if column.name != name {
                 return None;
             }
@@ -135,7 +152,11 @@ fn one_of(condition: &Expr, name: &str) -> Option<Vec<ScalarValue>> {
                 .collect()
         }
         // A short IN list comes as equalities joined by OR.
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Or,
+            right,
+        }) => {
             let mut all = one_of(left, name)?;
             all.extend(one_of(right, name)?);
             Some(all)
@@ -151,11 +172,14 @@ fn combine(values: &[Vec<ScalarValue>]) -> Result<Vec<ArrayRef>> {
         rows = rows
             .into_iter()
             .flat_map(|row| {
-                column.iter().filter(|value| !value.is_null()).map(move |value| {
-                    let mut row = row.clone();
-                    row.push(value.clone());
-                    row
-                })
+                column
+                    .iter()
+                    .filter(|value| !value.is_null())
+                    .map(move |value| {
+                        let mut row = row.clone();
+                        row.push(value.clone());
+                        row
+                    })
             })
             .collect();
     }
@@ -222,8 +246,12 @@ fn first_key_range(
     let mut lower = Bound::Unbounded;
     let mut upper = Bound::Unbounded;
     for condition in conditions {
-        let Some((op, value)) = comparison(condition, &first.name) else { continue };
-        let Ok(value) = value.cast_to(data_type) else { continue };
+        let Some((op, value)) = comparison(condition, &first.name) else {
+            continue;
+        };
+        let Ok(value) = value.cast_to(data_type) else {
+            continue;
+        };
         match op {
             Operator::Gt => lower = Bound::Excluded(value),
             Operator::GtEq => lower = Bound::Included(value),
@@ -262,7 +290,10 @@ fn first_key_range(
             start..end
         })
         .collect();
-    Ok(Some(Lookup::Ranges { what: format!("by {}", first.name), ranges }))
+    Ok(Some(Lookup::Ranges {
+        what: format!("by {}", first.name),
+        ranges,
+    }))
 }
 
 /// Used by the scan to show itself.

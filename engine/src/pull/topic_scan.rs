@@ -47,7 +47,12 @@ impl TopicScanExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Self { relation, topics, schema, properties }
+        Self {
+            relation,
+            topics,
+            schema,
+            properties,
+        }
     }
 }
 
@@ -58,7 +63,11 @@ fn decoded_schema(relation: &Relation, schema: &SchemaRef) -> SchemaRef {
     if relation.kind == Kind::Table {
         for key in relation.key_columns() {
             if schema.column_with_name(&key.name).is_none() {
-                fields.push(Arc::new(Field::new(&key.name, key.data_type.to_arrow(), true)));
+                fields.push(Arc::new(Field::new(
+                    &key.name,
+                    key.data_type.to_arrow(),
+                    true,
+                )));
             }
         }
     }
@@ -73,14 +82,20 @@ async fn read(
     mut take: impl FnMut(RecordBatch) -> Result<()>,
 ) -> Result<()> {
     let ranges = topics.offsets(&relation.topic).await?;
-    let positions: Vec<(i32, i64)> =
-        ranges.iter().enumerate().map(|(number, range)| (number as i32, range.start)).collect();
+    let positions: Vec<(i32, i64)> = ranges
+        .iter()
+        .enumerate()
+        .map(|(number, range)| (number as i32, range.start))
+        .collect();
     let mut reader = topics.reader(&relation.topic, &positions).await?;
     let mut decoder = RowDecoder::try_new(relation, Arc::clone(schema))?;
     for ((partition, start), range) in positions.into_iter().zip(&ranges) {
         let mut offset = start;
         while offset < range.end {
-            let limit = FetchLimit { records: 8192, bytes: 8 << 20 };
+            let limit = FetchLimit {
+                records: 8192,
+                bytes: 8 << 20,
+            };
             let fetched = reader.fetch(partition, limit)?;
             if fetched.next_offset == offset && fetched.records.is_none() {
                 if fetched.at_end {
@@ -89,9 +104,14 @@ async fn read(
                 reader.ready(Duration::from_millis(100)).await?;
             }
             offset = fetched.next_offset;
-            let Some(mut records) = fetched.records else { continue };
+            let Some(mut records) = fetched.records else {
+                continue;
+            };
             // Records that came after the scan began are left out.
-            let within = records.offsets.values().partition_point(|offset| *offset < range.end);
+            let within = records
+                .offsets
+                .values()
+                .partition_point(|offset| *offset < range.end);
             records = records.slice(0, within);
             take(decoder.decode(partition, &records)?.batch)?;
         }
@@ -116,21 +136,33 @@ impl LastRows {
             .collect();
         let op = schema.index_of(column::OP)?;
         let converter = RowConverter::new(
-            keys.iter().map(|i| SortField::new(schema.field(*i).data_type().clone())).collect(),
+            keys.iter()
+                .map(|i| SortField::new(schema.field(*i).data_type().clone()))
+                .collect(),
         )?;
-        Ok(Self { keys, op, converter, batches: Vec::new(), last: HashMap::new() })
+        Ok(Self {
+            keys,
+            op,
+            converter,
+            batches: Vec::new(),
+            last: HashMap::new(),
+        })
     }
 
     fn add(&mut self, batch: RecordBatch) -> Result<()> {
-        let columns: Vec<_> =
-            self.keys.iter().map(|index| Arc::clone(batch.column(*index))).collect();
+        let columns: Vec<_> = self
+            .keys
+            .iter()
+            .map(|index| Arc::clone(batch.column(*index)))
+            .collect();
         let rows = self.converter.convert_columns(&columns)?;
         let ops: &Int8Array = batch.column(self.op).as_primitive::<Int8Type>();
         for (row, key) in rows.iter().enumerate() {
             if ops.value(row) == column::DELETE {
                 self.last.remove(key.data());
             } else {
-                self.last.insert(Box::from(key.data()), (self.batches.len(), row as u32));
+                self.last
+                    .insert(Box::from(key.data()), (self.batches.len(), row as u32));
             }
         }
         self.batches.push(batch);
@@ -191,8 +223,8 @@ async fn scan(
         .iter()
         .map(|batch| {
             let batch = batch.project(&wanted)?;
-            let options =
-                arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let options = arrow::record_batch::RecordBatchOptions::new()
+                .with_row_count(Some(batch.num_rows()));
             Ok(RecordBatch::try_new_with_options(
                 Arc::clone(&schema),
                 batch.columns().to_vec(),
@@ -204,7 +236,11 @@ async fn scan(
 
 impl DisplayAs for TopicScanExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TopicScan: {}, topic={}, from start to end", self.relation.name, self.relation.topic)
+        write!(
+            f,
+            "TopicScan: {}, topic={}, from start to end",
+            self.relation.name, self.relation.topic
+        )
     }
 }
 

@@ -81,8 +81,13 @@ impl ViewScanExec {
 
 /// Where a scan stands.
 enum Position {
-    Keys { next: usize },
-    Ranges { ranges: std::vec::IntoIter<Range<Vec<u8>>>, scan: Option<OwnedScan> },
+    Keys {
+        next: usize,
+    },
+    Ranges {
+        ranges: std::vec::IntoIter<Range<Vec<u8>>>,
+        scan: Option<OwnedScan>,
+    },
 }
 
 struct Scan {
@@ -100,7 +105,9 @@ impl Scan {
         let mut rows = Vec::new();
         match &mut self.position {
             Position::Keys { next } => {
-                let Lookup::Keys(keys) = self.lookup.as_ref() else { return Ok(None) };
+                let Lookup::Keys(keys) = self.lookup.as_ref() else {
+                    return Ok(None);
+                };
                 while rows.is_empty() && *next < keys.len() {
                     let end = (*next + BATCH_ROWS).min(keys.len());
                     let wanted: Vec<&[u8]> = keys[*next..end].iter().map(Vec::as_slice).collect();
@@ -139,15 +146,24 @@ impl Scan {
 
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
         let external = |error| DataFusionError::External(Box::new(error));
-        let Some(rows) = self.next().map_err(external)? else { return Ok(None) };
+        let Some(rows) = self.next().map_err(external)? else {
+            return Ok(None);
+        };
         let decoded = self
             .layout
             .decode(&rows)
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
-        let columns: Vec<ArrayRef> =
-            self.columns.iter().map(|index| Arc::clone(&decoded[*index])).collect();
+        let columns: Vec<ArrayRef> = self
+            .columns
+            .iter()
+            .map(|index| Arc::clone(&decoded[*index]))
+            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        Ok(Some(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?))
+        Ok(Some(RecordBatch::try_new_with_options(
+            Arc::clone(&self.schema),
+            columns,
+            &options,
+        )?))
     }
 }
 
@@ -205,12 +221,14 @@ impl ExecutionPlan for ViewScanExec {
     ) -> Result<SendableRecordBatchStream> {
         let position = match self.lookup.as_ref() {
             Lookup::Keys(_) => Position::Keys { next: 0 },
-            Lookup::Ranges { ranges, .. } => {
-                Position::Ranges { ranges: ranges.clone().into_iter(), scan: None }
-            }
-            Lookup::All(range) => {
-                Position::Ranges { ranges: vec![range.clone()].into_iter(), scan: None }
-            }
+            Lookup::Ranges { ranges, .. } => Position::Ranges {
+                ranges: ranges.clone().into_iter(),
+                scan: None,
+            },
+            Lookup::All(range) => Position::Ranges {
+                ranges: vec![range.clone()].into_iter(),
+                scan: None,
+            },
         };
         let scan = Scan {
             layout: Arc::clone(&self.layout),

@@ -53,7 +53,9 @@ impl DecodedRows {
         };
         let mut good = vec![true; self.offsets.len()];
         for ((_, offset), reason) in places.range((partition, *first)..=(partition, *last)) {
-            let Ok(row) = self.offsets.values().binary_search(offset) else { continue };
+            let Ok(row) = self.offsets.values().binary_search(offset) else {
+                continue;
+            };
             good[row] = false;
             self.bad.push(BadRecord {
                 partition,
@@ -127,7 +129,9 @@ pub(crate) fn side(relation: &Relation, role: &Role) -> Side {
 fn storage_format(side: &SideFormat) -> Format {
     match side.format {
         SqlFormat::Json => Format::Json,
-        SqlFormat::Delimited => Format::Delimited { delimiter: side.delimiter.unwrap_or(',') },
+        SqlFormat::Delimited => Format::Delimited {
+            delimiter: side.delimiter.unwrap_or(','),
+        },
         SqlFormat::Kafka => Format::Kafka,
         SqlFormat::None => Format::None,
     }
@@ -137,7 +141,11 @@ impl RowDecoder {
     /// A decoder of the columns of `schema`, which are the relation's, pseudo or reserved ones.
     pub(crate) fn try_new(relation: &Relation, schema: SchemaRef) -> Result<Self> {
         let index = |role: &Role, wanted: &Column| {
-            relation.columns.iter().filter(|c| c.role == *role).position(|c| c.name == wanted.name)
+            relation
+                .columns
+                .iter()
+                .filter(|c| c.role == *role)
+                .position(|c| c.name == wanted.name)
         };
         let mut key_projection = Vec::new();
         let mut value_projection = Vec::new();
@@ -229,7 +237,13 @@ impl RowDecoder {
             None => Int8Array::from_value(column::INSERT, rows),
             Some(nulls) => nulls
                 .iter()
-                .map(|valid| Some(if valid { column::INSERT } else { column::DELETE }))
+                .map(|valid| {
+                    Some(if valid {
+                        column::INSERT
+                    } else {
+                        column::DELETE
+                    })
+                })
                 .collect(),
         };
         let columns = self
@@ -269,8 +283,11 @@ impl RowDecoder {
             decoded.offsets = keep(&decoded.offsets, &good)?;
             for (row, reason) in bad.into_iter().enumerate() {
                 let Some(reason) = reason else { continue };
-                let payload =
-                    if reason.starts_with("key") { &records.keys } else { &records.values };
+                let payload = if reason.starts_with("key") {
+                    &records.keys
+                } else {
+                    &records.values
+                };
                 decoded.bad.push(BadRecord {
                     partition,
                     offset: records.offsets.value(row),
@@ -290,15 +307,17 @@ impl RowDecoder {
         bad: &mut [Option<String>],
     ) -> (Option<BinaryArray>, Int64Array, Int64Array) {
         let Some(window) = self.window else {
-            return (None, Int64Array::from_value(0, 0), Int64Array::from_value(0, 0));
+            return (
+                None,
+                Int64Array::from_value(0, 0),
+                Int64Array::from_value(0, 0),
+            );
         };
         let suffix = match window {
             KeyWindow::Time { .. } => 8,
             KeyWindow::Session => 16,
         };
-        let number = |bytes: &[u8]| {
-            bytes.try_into().map(i64::from_be_bytes).unwrap_or_default()
-        };
+        let number = |bytes: &[u8]| bytes.try_into().map(i64::from_be_bytes).unwrap_or_default();
         let mut keys = arrow::array::BinaryBuilder::new();
         let mut starts = Vec::with_capacity(records.len());
         let mut ends = Vec::with_capacity(records.len());
@@ -334,7 +353,11 @@ impl RowDecoder {
                 }
             }
         }
-        (Some(keys.finish()), Int64Array::from(starts), Int64Array::from(ends))
+        (
+            Some(keys.finish()),
+            Int64Array::from(starts),
+            Int64Array::from(ends),
+        )
     }
 }
 

@@ -89,9 +89,12 @@ impl FileOutput {
             .partition_by
             .iter()
             .map(|name| {
-                plan.columns.iter().position(|column| column.name == *name).ok_or_else(|| {
-                    Error::User(format!("PARTITION_BY names {name}, which is not a column"))
-                })
+                plan.columns
+                    .iter()
+                    .position(|column| column.name == *name)
+                    .ok_or_else(|| {
+                        Error::User(format!("PARTITION_BY names {name}, which is not a column"))
+                    })
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
@@ -112,11 +115,17 @@ impl FileOutput {
     /// Takes a step's rows. Returns how many.
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<usize> {
         let ops = batch.column(self.op).as_primitive::<Int8Type>();
-        let mut columns: Vec<_> =
-            self.columns.iter().map(|index| Arc::clone(batch.column(*index))).collect();
+        let mut columns: Vec<_> = self
+            .columns
+            .iter()
+            .map(|index| Arc::clone(batch.column(*index)))
+            .collect();
         if self.kind == Kind::Table {
-            let deleted: BooleanArray =
-                ops.values().iter().map(|op| Some(*op == column::DELETE)).collect();
+            let deleted: BooleanArray = ops
+                .values()
+                .iter()
+                .map(|op| Some(*op == column::DELETE))
+                .collect();
             columns.push(Arc::new(deleted));
         }
         let mut rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
@@ -193,7 +202,10 @@ impl FileOutput {
                     true => "__HIVE_DEFAULT_PARTITION__".to_owned(),
                     false => escape(&value.value(row).to_string()),
                 };
-                place.push_str(&format!("{}={value}/", escape(self.schema.field(*index).name())));
+                place.push_str(&format!(
+                    "{}={value}/",
+                    escape(self.schema.field(*index).name())
+                ));
             }
             places.entry(place).or_default().push(row as u32);
         }
@@ -224,7 +236,9 @@ impl FileOutput {
             store.commit(commit, kappa_storage::store::Durability::NoSync)?;
             for number in 0..names.len() {
                 // Left behind, it would only take space: names are never used again.
-                drop(std::fs::remove_file(directory.join(format!("{epoch:012}-{number}"))));
+                drop(std::fs::remove_file(
+                    directory.join(format!("{epoch:012}-{number}")),
+                ));
             }
         }
         Ok(published)
@@ -260,7 +274,11 @@ fn escape(value: &str) -> String {
             out.push_str(&format!("%{byte:02X}"));
         }
     }
-    if out.is_empty() { "__HIVE_DEFAULT_PARTITION__".into() } else { out }
+    if out.is_empty() {
+        "__HIVE_DEFAULT_PARTITION__".into()
+    } else {
+        out
+    }
 }
 
 #[cfg(test)]

@@ -43,7 +43,9 @@ pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken
     let mut rows = Vec::new();
     for (source_number, source) in sources.iter().enumerate() {
         for (partition_number, partition) in source.partitions.iter().enumerate() {
-            let Some(waiting) = &partition.waiting else { continue };
+            let Some(waiting) = &partition.waiting else {
+                continue;
+            };
             let times = &waiting.times[waiting.taken..];
             let count = times.partition_point(|time| *time <= horizon).min(rows_max);
             rows.extend(times[..count].iter().enumerate().map(|(index, time)| Row {
@@ -71,7 +73,10 @@ pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken
         let offset = waiting.offsets.value(row.row as usize);
         Some((row.source as usize, partition.number, offset))
     });
-    Ok(Taken { rows: rows.len(), last })
+    Ok(Taken {
+        rows: rows.len(),
+        last,
+    })
 }
 
 /// The time up to which every partition that has more to read is known.
@@ -81,7 +86,10 @@ fn horizon(sources: &[Source]) -> i64 {
         if partition.at_end {
             continue;
         }
-        let known = partition.waiting.as_ref().and_then(|waiting| waiting.times.last());
+        let known = partition
+            .waiting
+            .as_ref()
+            .and_then(|waiting| waiting.times.last());
         horizon = horizon.min(known.copied().unwrap_or(i64::MIN));
     }
     horizon
@@ -90,8 +98,12 @@ fn horizon(sources: &[Source]) -> i64 {
 /// One partition of one source needs no merge.
 fn take_single(sources: &mut [Source], rows_max: usize) -> Result<Option<Taken>> {
     let [source] = sources else { return Ok(None) };
-    let [partition] = source.partitions.as_mut_slice() else { return Ok(None) };
-    let Some(waiting) = &mut partition.waiting else { return Ok(Some(Taken::default())) };
+    let [partition] = source.partitions.as_mut_slice() else {
+        return Ok(None);
+    };
+    let Some(waiting) = &mut partition.waiting else {
+        return Ok(Some(Taken::default()));
+    };
     let count = (waiting.times.len() - waiting.taken).min(rows_max);
     if count == 0 {
         return Ok(Some(Taken::default()));
@@ -99,10 +111,17 @@ fn take_single(sources: &mut [Source], rows_max: usize) -> Result<Option<Taken>>
     let batch = waiting.batch.slice(waiting.taken, count);
     waiting.taken += count;
     partition.next_offset = waiting.next_offsets[waiting.taken - 1];
-    let last = (0, partition.number, waiting.offsets.value(waiting.taken - 1));
+    let last = (
+        0,
+        partition.number,
+        waiting.offsets.value(waiting.taken - 1),
+    );
     let positions = UInt64Array::from_iter_values(0..count as u64);
     source.leaf.put(with_positions(batch, positions)?);
-    Ok(Some(Taken { rows: count, last: Some(last) }))
+    Ok(Some(Taken {
+        rows: count,
+        last: Some(last),
+    }))
 }
 
 /// Puts rows of one source into its leaf, in merged order, and marks them taken.
@@ -134,7 +153,10 @@ fn put(source: &mut Source, rows: &[(u64, Row)]) -> Result<()> {
                 let indices = UInt32Array::from_iter_values(rows.iter().map(|(_, row)| row.row));
                 return Ok(take(batch.column(column).as_ref(), &indices, None)?);
             }
-            let arrays: Vec<_> = used.iter().map(|(_, batch)| batch.column(column).as_ref()).collect();
+            let arrays: Vec<_> = used
+                .iter()
+                .map(|(_, batch)| batch.column(column).as_ref())
+                .collect();
             let indices: Vec<(usize, usize)> = rows
                 .iter()
                 .map(|(_, row)| {
@@ -148,8 +170,7 @@ fn put(source: &mut Source, rows: &[(u64, Row)]) -> Result<()> {
             Ok(interleave(&arrays, &indices)?)
         })
         .collect::<Result<Vec<_>>>()?;
-    let options =
-        arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let batch =
         RecordBatch::try_new_with_options(Arc::clone(&source.leaf.schema), columns, &options)?;
     let batch = with_positions(batch, positions)?;
@@ -160,7 +181,11 @@ fn put(source: &mut Source, rows: &[(u64, Row)]) -> Result<()> {
 /// `batch` with its rows' positions in the step, if somebody asks for them.
 fn with_positions(batch: RecordBatch, positions: UInt64Array) -> Result<RecordBatch> {
     let schema = batch.schema();
-    let Some(index) = schema.fields().iter().position(|field| field.name() == column::SEQ) else {
+    let Some(index) = schema
+        .fields()
+        .iter()
+        .position(|field| field.name() == column::SEQ)
+    else {
         return Ok(batch);
     };
     let mut columns = batch.columns().to_vec();

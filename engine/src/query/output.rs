@@ -59,13 +59,24 @@ impl Output {
         view: Option<ViewWriter>,
     ) -> Result<Self> {
         let position = |name: &str| {
-            plan.columns.iter().position(|column| column.name == name).ok_or_else(|| {
-                Error::Internal(format!("the query has no column {name} for {}", relation.name))
-            })
+            plan.columns
+                .iter()
+                .position(|column| column.name == name)
+                .ok_or_else(|| {
+                    Error::Internal(format!(
+                        "the query has no column {name} for {}",
+                        relation.name
+                    ))
+                })
         };
-        let key_columns = relation.key_columns().map(|c| position(&c.name)).collect::<Result<_>>()?;
-        let value_columns =
-            relation.value_columns().map(|c| position(&c.name)).collect::<Result<_>>()?;
+        let key_columns = relation
+            .key_columns()
+            .map(|c| position(&c.name))
+            .collect::<Result<_>>()?;
+        let value_columns = relation
+            .value_columns()
+            .map(|c| position(&c.name))
+            .collect::<Result<_>>()?;
         let mut next = plan.columns.len();
         let bounds = plan.window.map(|_| {
             next += 2;
@@ -78,7 +89,13 @@ impl Output {
                 Role::Key => (true, &keys),
                 _ => (false, &values),
             };
-            (in_key, names.iter().position(|name| *name == column.name).unwrap_or_default())
+            (
+                in_key,
+                names
+                    .iter()
+                    .position(|name| *name == column.name)
+                    .unwrap_or_default(),
+            )
         })?;
         Ok(Self {
             kind: plan.kind,
@@ -111,16 +128,21 @@ impl Output {
         let keys = self.columns(&batch, &self.key_columns);
         let values = self.columns(&batch, &self.value_columns);
         let ops = batch.column(self.op).as_primitive::<Int8Type>();
-        let deleted: Option<BooleanArray> =
-            ops.values().contains(&column::DELETE).then(|| {
-                ops.values().iter().map(|op| Some(*op == column::DELETE)).collect()
-            });
+        let deleted: Option<BooleanArray> = ops.values().contains(&column::DELETE).then(|| {
+            ops.values()
+                .iter()
+                .map(|op| Some(*op == column::DELETE))
+                .collect()
+        });
         let rowtimes = int64(batch.column(self.rowtime));
-        let bounds =
-            self.bounds.map(|[start, end]| (int64(batch.column(start)), int64(batch.column(end))));
+        let bounds = self
+            .bounds
+            .map(|[start, end]| (int64(batch.column(start)), int64(batch.column(end))));
         let is_deleted = |row: usize| deleted.as_ref().is_some_and(|deleted| deleted.value(row));
         let mut bad = vec![None; batch.num_rows()];
-        let timestamps = self.sink_time.of(&rowtimes, &keys, &values, &is_deleted, &mut bad);
+        let timestamps = self
+            .sink_time
+            .of(&rowtimes, &keys, &values, &is_deleted, &mut bad);
         // A row whose own time column says nothing usable keeps the time it came with.
         let timestamps: Int64Array = timestamps
             .values()
@@ -133,14 +155,24 @@ impl Output {
             let bounds = bounds.as_ref().map(|(starts, ends)| (starts, ends));
             view.push(&keys, &values, &timestamps, bounds, &is_deleted)?;
         }
-        let encoded = self.encode(&batch, &keys, &values, timestamps, deleted.as_ref(), &bounds)?;
+        let encoded = self.encode(
+            &batch,
+            &keys,
+            &values,
+            timestamps,
+            deleted.as_ref(),
+            &bounds,
+        )?;
         let rows = batch.num_rows();
         self.add(encoded)?;
         Ok(rows)
     }
 
     fn columns(&self, batch: &RecordBatch, indices: &[usize]) -> Vec<ArrayRef> {
-        indices.iter().map(|index| Arc::clone(batch.column(*index))).collect()
+        indices
+            .iter()
+            .map(|index| Arc::clone(batch.column(*index)))
+            .collect()
     }
 
     /// A table's rows without the deletes that the next row makes good: a delete and an insert of
@@ -198,14 +230,30 @@ impl Output {
         if let (Some((starts, ends)), Some(window)) = (bounds, self.relation.window) {
             key = with_window(&key, window, starts, ends);
         }
-        Ok(Encoded { keys: key, values: value, timestamps, partitions })
+        Ok(Encoded {
+            keys: key,
+            values: value,
+            timestamps,
+            partitions,
+        })
     }
 
     fn add(&mut self, encoded: Encoded) -> Result<()> {
-        let Encoded { keys, values, timestamps, partitions } = encoded;
+        let Encoded {
+            keys,
+            values,
+            timestamps,
+            partitions,
+        } = encoded;
         self.pending_bytes += keys.value_data().len() + values.value_data().len();
         let Some(partitions) = partitions else {
-            let records = NewRecords { partition: 0, timestamps, keys, values, headers: None };
+            let records = NewRecords {
+                partition: 0,
+                timestamps,
+                keys,
+                values,
+                headers: None,
+            };
             self.pending.entry(0).or_default().push(records);
             return Ok(());
         };
@@ -246,8 +294,12 @@ impl Output {
                 Ok(NewRecords {
                     partition,
                     timestamps: int64(&joined(&|run| Arc::new(run.timestamps.clone()))?),
-                    keys: joined(&|run| Arc::new(run.keys.clone()))?.as_binary().clone(),
-                    values: joined(&|run| Arc::new(run.values.clone()))?.as_binary().clone(),
+                    keys: joined(&|run| Arc::new(run.keys.clone()))?
+                        .as_binary()
+                        .clone(),
+                    values: joined(&|run| Arc::new(run.values.clone()))?
+                        .as_binary()
+                        .clone(),
                     headers: None,
                 })
             })

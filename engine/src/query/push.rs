@@ -39,7 +39,12 @@ impl Subscriber {
         plan: &ContinuousPlan,
         sender: mpsc::Sender<Result<RecordBatch, Error>>,
     ) -> Self {
-        Self { schema: schema(plan), columns: plan.columns.len(), sender, left: plan.limit }
+        Self {
+            schema: schema(plan),
+            columns: plan.columns.len(),
+            sender,
+            left: plan.limit,
+        }
     }
 
     /// Whether the LIMIT is reached or nobody listens any more.
@@ -57,15 +62,22 @@ impl Subscriber {
     /// Sends rows; returns how many. Rows that are no longer true are not sent: a table's row
     /// replaces the one of its key before it.
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<usize> {
-        let ops = batch.column(batch.num_columns() - 1).as_primitive::<Int8Type>();
+        let ops = batch
+            .column(batch.num_columns() - 1)
+            .as_primitive::<Int8Type>();
         let mut rows = batch.clone();
         if ops.values().contains(&column::DELETE) {
-            let kept: BooleanArray =
-                ops.values().iter().map(|op| Some(*op == column::INSERT)).collect();
+            let kept: BooleanArray = ops
+                .values()
+                .iter()
+                .map(|op| Some(*op == column::INSERT))
+                .collect();
             rows = filter_record_batch(batch, &kept)?;
         }
         if let Some(left) = &mut self.left {
-            let count = rows.num_rows().min(usize::try_from(*left).unwrap_or(usize::MAX));
+            let count = rows
+                .num_rows()
+                .min(usize::try_from(*left).unwrap_or(usize::MAX));
             rows = rows.slice(0, count);
             *left -= count as u64;
         }

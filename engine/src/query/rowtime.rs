@@ -30,16 +30,22 @@ impl RowTime {
         relation: &Relation,
         mut project: impl FnMut(&Column) -> (bool, usize),
     ) -> Result<Self> {
-        let Some(timestamp) = &relation.timestamp else { return Ok(Self { column: None }) };
+        let Some(timestamp) = &relation.timestamp else {
+            return Ok(Self { column: None });
+        };
         let Some(column) = relation.column(&timestamp.column) else {
-            return Err(Error::Internal(format!("no timestamp column {}", timestamp.column)));
+            return Err(Error::Internal(format!(
+                "no timestamp column {}",
+                timestamp.column
+            )));
         };
-        let pattern = match &timestamp.format {
-            None => None,
-            Some(format) => Some(Pattern::compile(format).map_err(|reason| {
-                Error::User(format!("TIMESTAMP_FORMAT '{format}': {reason}"))
-            })?),
-        };
+        let pattern =
+            match &timestamp.format {
+                None => None,
+                Some(format) => Some(Pattern::compile(format).map_err(|reason| {
+                    Error::User(format!("TIMESTAMP_FORMAT '{format}': {reason}"))
+                })?),
+            };
         let (in_key, index) = project(column);
         Ok(Self {
             column: Some(TimeColumn {

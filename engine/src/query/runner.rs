@@ -170,12 +170,18 @@ impl Runner {
 
     /// One step over what is waiting. Returns its number of rows.
     fn step(&mut self) -> Result<usize> {
-        let partitions: usize = self.sources.iter().map(|source| source.partitions.len()).sum();
+        let partitions: usize = self
+            .sources
+            .iter()
+            .map(|source| source.partitions.len())
+            .sum();
         let rows_each = (self.limits.step_rows_max / partitions.max(1)).max(1);
         let mut read = 0;
         for source in &mut self.sources {
             let records = source.fetch(rows_each)?;
-            self.status.rows_in.fetch_add(records as u64, Ordering::Relaxed);
+            self.status
+                .rows_in
+                .fetch_add(records as u64, Ordering::Relaxed);
             read += records;
         }
         if read > 0 {
@@ -197,7 +203,9 @@ impl Runner {
                 Target::Files(files) => files.push(batch)?,
                 Target::Subscriber(subscriber) => subscriber.push(batch)?,
             };
-            self.status.rows_out.fetch_add(written as u64, Ordering::Relaxed);
+            self.status
+                .rows_out
+                .fetch_add(written as u64, Ordering::Relaxed);
         }
         for operator in &self.plan.operators {
             for (start, rows) in operator.lock().take_late() {
@@ -205,8 +213,12 @@ impl Runner {
                 self.progress.late += rows;
             }
         }
-        self.status.late.store(self.progress.late, Ordering::Relaxed);
-        self.status.memory.store(self.size() as u64, Ordering::Relaxed);
+        self.status
+            .late
+            .store(self.progress.late, Ordering::Relaxed);
+        self.status
+            .memory
+            .store(self.size() as u64, Ordering::Relaxed);
         Ok(rows)
     }
 
@@ -253,15 +265,19 @@ impl Runner {
         for source in &mut self.sources {
             let bad = std::mem::take(&mut source.bad);
             let topic = &source.leaf.relation.topic;
-            self.system.write_bad(&mut commit, now_ms, &self.id, topic, bad)?;
+            self.system
+                .write_bad(&mut commit, now_ms, &self.id, topic, bad)?;
         }
         let late = std::mem::take(&mut self.late);
-        self.system.write_late(&self.store, &mut commit, now_ms, &self.id, late)?;
+        self.system
+            .write_late(&self.store, &mut commit, now_ms, &self.id, late)?;
         self.store.commit(commit, Durability::Sync)?;
         for operator in &self.plan.operators {
             operator.lock().committed(self.limits.memory_max)?;
         }
-        self.status.epoch.store(self.progress.epoch, Ordering::Relaxed);
+        self.status
+            .epoch
+            .store(self.progress.epoch, Ordering::Relaxed);
         match &self.target {
             Target::Relation(output) => output.committed(),
             Target::Files(_) => self.publish()?,
@@ -280,8 +296,12 @@ impl Runner {
 
     /// Memory that the query's state and uncommitted output take, in bytes.
     fn size(&self) -> usize {
-        let operators: usize =
-            self.plan.operators.iter().map(|operator| operator.lock().size()).sum();
+        let operators: usize = self
+            .plan
+            .operators
+            .iter()
+            .map(|operator| operator.lock().size())
+            .sum();
         let output = match &self.target {
             Target::Relation(output) => output.size(),
             Target::Files(files) => files.size(),

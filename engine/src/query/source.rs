@@ -58,7 +58,9 @@ impl Partition {
 
     /// Rows read and not yet taken.
     pub(super) fn rows_waiting(&self) -> usize {
-        self.waiting.as_ref().map_or(0, |waiting| waiting.times.len() - waiting.taken)
+        self.waiting
+            .as_ref()
+            .map_or(0, |waiting| waiting.times.len() - waiting.taken)
     }
 }
 
@@ -75,7 +77,9 @@ pub(super) struct Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("relation", &self.leaf.relation.name).finish_non_exhaustive()
+        f.debug_struct("Source")
+            .field("relation", &self.leaf.relation.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +106,9 @@ impl Source {
             .enumerate()
             .map(|(partition, range)| {
                 let partition = partition as i32;
-                let known = committed.and_then(|offsets| offsets.get(&partition)).copied();
+                let known = committed
+                    .and_then(|offsets| offsets.get(&partition))
+                    .copied();
                 let offset = known.unwrap_or(match (start, committed) {
                     // A partition that came later is read from its beginning.
                     (Start::Earliest, _) | (_, Some(_)) => range.start,
@@ -113,9 +119,18 @@ impl Source {
             .collect();
         let reader = topics.reader(topic, &positions).await?;
         let decoder = RowDecoder::try_new(&leaf.relation, Arc::clone(&leaf.schema))?;
-        let partitions =
-            positions.into_iter().map(|(number, offset)| Partition::new(number, offset)).collect();
-        Ok(Self { leaf, reader, decoder, partitions, bad: Vec::new(), poisoned })
+        let partitions = positions
+            .into_iter()
+            .map(|(number, offset)| Partition::new(number, offset))
+            .collect();
+        Ok(Self {
+            leaf,
+            reader,
+            decoder,
+            partitions,
+            bad: Vec::new(),
+            poisoned,
+        })
     }
 
     /// The relation read.
@@ -125,7 +140,10 @@ impl Source {
 
     /// Where processing goes on.
     pub(super) fn offsets(&self) -> BTreeMap<i32, i64> {
-        self.partitions.iter().map(|p| (p.number, p.next_offset)).collect()
+        self.partitions
+            .iter()
+            .map(|p| (p.number, p.next_offset))
+            .collect()
     }
 
     /// Reads on in every partition that has no rows waiting, at most `rows` each. Returns the
@@ -139,7 +157,10 @@ impl Source {
             partition.waiting = None;
             // Records that were all bad leave nothing to wait for, but the end is not known yet.
             loop {
-                let limit = FetchLimit { records: rows, bytes: FETCH_BYTES };
+                let limit = FetchLimit {
+                    records: rows,
+                    bytes: FETCH_BYTES,
+                };
                 let fetched = self.reader.fetch(partition.number, limit)?;
                 partition.fetch_offset = fetched.next_offset;
                 partition.at_end = fetched.at_end;

@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::files::{FileOptions, FileOutput};
+use super::merge::RowPlace;
 use super::output::Output;
 use super::progress::Progress;
-use super::merge::RowPlace;
 use super::runner::{Bout, Failure, Limits, Runner, Target};
 use super::source::{Source, Start};
 use super::status::{QueryState, Status};
@@ -46,9 +46,18 @@ pub(crate) struct QuerySpec {
 #[derive(Debug)]
 pub(crate) enum Destination {
     /// A relation's topic, and the view of a table.
-    Relation { relation: Arc<Relation>, has_view: bool, retention_ms: Option<i64> },
+    Relation {
+        relation: Arc<Relation>,
+        has_view: bool,
+        retention_ms: Option<i64>,
+    },
     /// Files.
-    Files { sink: String, options: FileOptions, target: FileTarget, staging: PathBuf },
+    Files {
+        sink: String,
+        options: FileOptions,
+        target: FileTarget,
+        staging: PathBuf,
+    },
     /// Somebody who listens.
     Subscriber,
 }
@@ -102,7 +111,12 @@ impl QueryHandle {
             status.set_state(QueryState::Paused, None);
         }
         let task = tokio::spawn(task.run());
-        Self { spec, status, commands, task }
+        Self {
+            spec,
+            status,
+            commands,
+            task,
+        }
     }
 
     pub(crate) async fn pause(&self) {
@@ -220,14 +234,16 @@ impl Task {
                     if self.shared.clock.monotonic_ms() - started > RETRY_MS_MAX {
                         retry_ms = RETRY_MS_MIN;
                     }
-                    self.status.set_state(QueryState::Retrying, Some(error.to_string()));
+                    self.status
+                        .set_state(QueryState::Retrying, Some(error.to_string()));
                     if !self.wait_for_resume(Some(retry_ms)).await {
                         return;
                     }
                     retry_ms = (retry_ms * 2).min(RETRY_MS_MAX);
                 }
                 Stopped::Failed(error) => {
-                    self.status.set_state(QueryState::Error, Some(error.to_string()));
+                    self.status
+                        .set_state(QueryState::Error, Some(error.to_string()));
                     if !self.wait_for_resume(None).await {
                         return;
                     }
@@ -266,9 +282,10 @@ impl Task {
 
     fn why_not_flushed(&self) -> Result<bool> {
         match self.status.state() {
-            (QueryState::Error | QueryState::Retrying, Some(error)) => {
-                Err(Error::User(format!("query {} failed: {error}", self.spec.id)))
-            }
+            (QueryState::Error | QueryState::Retrying, Some(error)) => Err(Error::User(format!(
+                "query {} failed: {error}",
+                self.spec.id
+            ))),
             _ => Ok(false),
         }
     }
@@ -399,7 +416,9 @@ async fn measure_lag(
     let mut lag = 0;
     for (topic, offsets) in positions {
         // A log that cannot be asked now leaves the last known lag standing.
-        let Ok(ranges) = topics.offsets(&topic).await else { return };
+        let Ok(ranges) = topics.offsets(&topic).await else {
+            return;
+        };
         for (offset, range) in offsets.iter().zip(&ranges) {
             lag += range.end.saturating_sub(*offset).max(0).unsigned_abs();
         }
@@ -446,9 +465,15 @@ async fn work(mut runner: Runner, drain: bool) -> Result<(Runner, Result<Bout>)>
 }
 
 async fn commit(mut runner: Runner) -> Result<()> {
-    tokio::task::spawn_blocking(move || if runner.dirty { runner.commit() } else { Ok(()) })
-        .await
-        .map_err(|error| Error::Internal(format!("a commit panicked: {error}")))?
+    tokio::task::spawn_blocking(move || {
+        if runner.dirty {
+            runner.commit()
+        } else {
+            Ok(())
+        }
+    })
+    .await
+    .map_err(|error| Error::Internal(format!("a commit panicked: {error}")))?
 }
 
 /// Waits until a source may have something, at most `timeout`.
@@ -457,7 +482,9 @@ async fn wait_for_input(runner: &mut Runner, timeout: Duration) {
         [] => tokio::time::sleep(timeout).await,
         [only] => wait(only, timeout).await,
         sources => {
-            let waits = sources.iter_mut().map(|source| Box::pin(wait(source, timeout)));
+            let waits = sources
+                .iter_mut()
+                .map(|source| Box::pin(wait(source, timeout)));
             futures::future::select_all(waits).await;
         }
     }
@@ -483,7 +510,10 @@ async fn open(
         true => None,
         false => Progress::read(shared.store.as_ref(), &spec.id)?,
     };
-    let has_view = matches!(spec.destination, Destination::Relation { has_view: true, .. });
+    let has_view = matches!(
+        spec.destination,
+        Destination::Relation { has_view: true, .. }
+    );
     let view_tables = u32::from(has_view);
     let place = StatePlace {
         store: Arc::clone(&shared.store),
@@ -493,30 +523,62 @@ async fn open(
     let plan = plan::plan(&spec.plan.plan, place).await?;
     let mut sources = Vec::new();
     for (index, leaf) in plan.leaves.iter().enumerate() {
-        let committed = progress.as_ref().and_then(|progress| progress.offsets.get(index));
+        let committed = progress
+            .as_ref()
+            .and_then(|progress| progress.offsets.get(index));
         let poisoned = care
             .poisoned
             .iter()
             .filter(|((source, ..), _)| *source == index)
             .map(|((_, partition, offset), reason)| ((*partition, *offset), reason.clone()))
             .collect();
-        let source =
-            Source::open(leaf.clone(), &shared.topics, committed, spec.start, poisoned).await?;
+        let source = Source::open(
+            leaf.clone(),
+            &shared.topics,
+            committed,
+            spec.start,
+            poisoned,
+        )
+        .await?;
         sources.push(source);
     }
     let target = match (subscriber, &spec.destination) {
         (Some(subscriber), _) => Target::Subscriber(subscriber),
-        (None, Destination::Relation { relation, has_view, retention_ms }) => {
+        (
+            None,
+            Destination::Relation {
+                relation,
+                has_view,
+                retention_ms,
+            },
+        ) => {
             let view = match has_view {
                 false => None,
                 true => {
                     let table = StateTable::open(&shared.store, spec.first_table, false)?;
-                    Some(ViewWriter::try_new(relation, spec.first_table, table, *retention_ms)?)
+                    Some(ViewWriter::try_new(
+                        relation,
+                        spec.first_table,
+                        table,
+                        *retention_ms,
+                    )?)
                 }
             };
-            Target::Relation(Box::new(Output::try_new(Arc::clone(relation), &spec.plan, view)?))
+            Target::Relation(Box::new(Output::try_new(
+                Arc::clone(relation),
+                &spec.plan,
+                view,
+            )?))
         }
-        (None, Destination::Files { sink, options, target, staging }) => {
+        (
+            None,
+            Destination::Files {
+                sink,
+                options,
+                target,
+                staging,
+            },
+        ) => {
             let files = FileOutput::try_new(
                 sink,
                 options.clone(),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use kappa_sql::ast::{Name, Parsed, Query, Statement};
 use kappa_sql::catalog::{Catalog, KeyWindow, Kind, Relation};
 use kappa_sql::node::AggregateNode;
-use kappa_sql::planner::{ContinuousPlan, NewRelation, Target, check_new, plan_query, sink_relation};
+use kappa_sql::planner::{
+    ContinuousPlan, NewRelation, Target, check_new, plan_query, sink_relation,
+};
 use kappa_storage::store::Durability;
 
 use super::create_source::title;
@@ -22,8 +24,14 @@ use crate::response::Response;
 use crate::session::Session;
 
 pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> {
-    let Statement::CreateAs { or_replace, kind, if_not_exists, name, with, query } =
-        &parsed.statement
+    let Statement::CreateAs {
+        or_replace,
+        kind,
+        if_not_exists,
+        name,
+        with,
+        query,
+    } = &parsed.statement
     else {
         return Err(Error::Internal("not a CREATE … AS".into()));
     };
@@ -53,11 +61,19 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
         super::drop::remove_relation(&session.engine, &replaced, false).await?;
     }
     let id = start(session, parsed, plan, new, name, prefix).await?;
-    Ok(Response::Done(format!("{} {name} created, kept by query {id}", title(*kind))))
+    Ok(Response::Done(format!(
+        "{} {name} created, kept by query {id}",
+        title(*kind)
+    )))
 }
 
 pub(super) async fn run_insert(session: &Session, parsed: &Parsed) -> Result<Response> {
-    let Statement::InsertSelect { target, query, with } = &parsed.statement else {
+    let Statement::InsertSelect {
+        target,
+        query,
+        with,
+    } = &parsed.statement
+    else {
         return Err(Error::Internal("not an INSERT INTO … SELECT".into()));
     };
     let inner = &session.engine.inner;
@@ -68,7 +84,10 @@ pub(super) async fn run_insert(session: &Session, parsed: &Parsed) -> Result<Res
     }
     let relation = insert_target(&catalog, target)?;
     let plan = plan_insert(&catalog, query, &relation, target)?;
-    let new = NewRelation { relation: relation.as_ref().clone(), topic: Default::default() };
+    let new = NewRelation {
+        relation: relation.as_ref().clone(),
+        topic: Default::default(),
+    };
     check_not_read(&plan, &new.relation, target)?;
     let id = start(session, parsed, plan, new, target, "INSERTQUERY").await?;
     Ok(Response::Done(format!("query {id} inserts into {target}")))
@@ -106,11 +125,16 @@ fn plan_insert(
     target: &Name,
 ) -> Result<ContinuousPlan> {
     let plan = plan_query(catalog, query, Target::Insert).map_err(fail)?;
-    plan.into_columns_of(relation).map_err(|error| fail(error.or_at(target.span)))
+    plan.into_columns_of(relation)
+        .map_err(|error| fail(error.or_at(target.span)))
 }
 
 fn check_not_read(plan: &ContinuousPlan, sink: &Relation, name: &Name) -> Result<()> {
-    match plan.sources.iter().find(|source| source.topic == sink.topic) {
+    match plan
+        .sources
+        .iter()
+        .find(|source| source.topic == sink.topic)
+    {
         Some(source) => Err(fail(
             kappa_sql::Error::invalid(format!(
                 "the query would write to the topic '{}', which it reads as {}",
@@ -151,9 +175,7 @@ async fn start(
     let physical = plan::plan(&plan.plan, place).await.map_err(|error| {
         let error = Error::from(error);
         match error {
-            Error::User(message) => {
-                fail(kappa_sql::Error::unsupported(message).at(name.span))
-            }
+            Error::User(message) => fail(kappa_sql::Error::unsupported(message).at(name.span)),
             other => other,
         }
     })?;
@@ -163,14 +185,17 @@ async fn start(
     counters.table += tables;
     if creates_sink {
         new.relation.query = Some(id.clone());
-        new.relation.partitions =
-            topic::ensure(inner.topics.as_ref(), &new, name, true).await?;
+        new.relation.partitions = topic::ensure(inner.topics.as_ref(), &new, name, true).await?;
     }
     let query = StoredQuery {
         id: id.clone(),
         statement: parsed.text.clone(),
         sink: new.relation.name.clone(),
-        sources: plan.sources.iter().map(|source| source.name.clone()).collect(),
+        sources: plan
+            .sources
+            .iter()
+            .map(|source| source.name.clone())
+            .collect(),
         creates_sink,
         first_table,
         tables,
@@ -209,17 +234,26 @@ pub(crate) async fn restart(engine: &Engine, query: &StoredQuery) -> Result<()> 
         .map_err(|error| Error::statement(error, &query.statement))?;
     let mut catalog = engine.catalog();
     let Some(sink) = catalog.get(&query.sink).cloned() else {
-        return Err(Error::Internal(format!("query {} has lost {}", query.id, query.sink)));
+        return Err(Error::Internal(format!(
+            "query {} has lost {}",
+            query.id, query.sink
+        )));
     };
     let plan = match script.0.into_iter().next().map(|parsed| parsed.statement) {
-        Some(Statement::CreateAs { kind, query: select, .. }) => {
+        Some(Statement::CreateAs {
+            kind,
+            query: select,
+            ..
+        }) => {
             catalog.remove(&query.sink);
             plan_query(&catalog, &select, Target::Create(kind))
                 .map_err(|error| Error::statement(error, &query.statement))?
         }
-        Some(Statement::InsertSelect { query: select, target, .. }) => {
-            plan_insert(&catalog, &select, &sink, &target)?
-        }
+        Some(Statement::InsertSelect {
+            query: select,
+            target,
+            ..
+        }) => plan_insert(&catalog, &select, &sink, &target)?,
         _ => return Err(Error::Internal(format!("query {} has no query", query.id))),
     };
     run_query(engine, query, plan, sink).await;
@@ -248,9 +282,18 @@ async fn run_query(
     let handle = QueryHandle::start(spec, engine.shared(), query.paused);
     engine.inner.infos.write().insert(
         query.id.clone(),
-        (sink.name.clone(), query.statement.clone(), Arc::clone(&handle.status)),
+        (
+            sink.name.clone(),
+            query.statement.clone(),
+            Arc::clone(&handle.status),
+        ),
     );
-    engine.inner.queries.lock().await.insert(query.id.clone(), handle);
+    engine
+        .inner
+        .queries
+        .lock()
+        .await
+        .insert(query.id.clone(), handle);
 }
 
 /// The limits that properties set.

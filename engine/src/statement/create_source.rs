@@ -11,7 +11,13 @@ use crate::response::Response;
 use crate::session::Session;
 
 pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> {
-    let Statement::CreateSource { or_replace, kind, if_not_exists, name, .. } = &parsed.statement
+    let Statement::CreateSource {
+        or_replace,
+        kind,
+        if_not_exists,
+        name,
+        ..
+    } = &parsed.statement
     else {
         return Err(Error::Internal("not a CREATE".into()));
     };
@@ -31,14 +37,20 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
     let defaults = session.properties.defaults();
     let mut new = plan_source(&parsed.statement, &parsed.text, &defaults).map_err(fail)?;
     let embedded = inner.config.bootstrap_servers.is_none();
-    new.relation.partitions =
-        topic::ensure(inner.topics.as_ref(), &new, name, embedded).await?;
-    let stored = StoredRelation { relation: new.relation, view_table: None };
+    new.relation.partitions = topic::ensure(inner.topics.as_ref(), &new, name, embedded).await?;
+    let stored = StoredRelation {
+        relation: new.relation,
+        view_table: None,
+    };
     let mut commit = inner.store.begin();
     stored.write(&mut commit)?;
     inner.store.commit(commit, Durability::Sync)?;
     let done = format!("{} {} created", title(*kind), name.value);
-    inner.catalog.write().relations.insert(name.value.clone(), stored);
+    inner
+        .catalog
+        .write()
+        .relations
+        .insert(name.value.clone(), stored);
     Ok(Response::Done(done))
 }
 

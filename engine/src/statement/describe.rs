@@ -57,7 +57,10 @@ async fn details(session: &Session, relation: &Relation) -> Result<Vec<(&'static
         ("kind", relation.kind.word().to_owned()),
         ("topic", relation.topic.clone()),
         ("key format", relation.key_format.format.name().to_owned()),
-        ("value format", relation.value_format.format.name().to_owned()),
+        (
+            "value format",
+            relation.value_format.format.name().to_owned(),
+        ),
     ];
     match engine.inner.topics.offsets(&relation.topic).await {
         Ok(offsets) => {
@@ -104,8 +107,14 @@ fn query(info: &crate::QueryInfo) -> Result<Response> {
         ("statement", info.statement.clone()),
     ];
     rows(vec![
-        ("what", Cells::Text(lines.iter().map(|(what, _)| (*what).to_owned()).collect())),
-        ("value", Cells::Text(lines.iter().map(|(_, value)| value.clone()).collect())),
+        (
+            "what",
+            Cells::Text(lines.iter().map(|(what, _)| (*what).to_owned()).collect()),
+        ),
+        (
+            "value",
+            Cells::Text(lines.iter().map(|(_, value)| value.clone()).collect()),
+        ),
     ])
 }
 
@@ -113,7 +122,9 @@ fn query(info: &crate::QueryInfo) -> Result<Response> {
 pub(super) fn function(name: &Name) -> Result<Response> {
     let functions = Functions::all();
     let list = functions.list();
-    let Some((found, kind)) = list.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name.value))
+    let Some((found, kind)) = list
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(&name.value))
     else {
         return Err(fail(
             kappa_sql::Error::unknown(format!("function {name} does not exist"))
@@ -123,10 +134,16 @@ pub(super) fn function(name: &Name) -> Result<Response> {
     };
     let documentation = functions
         .scalar(found)
-        .and_then(|function| function.documentation().map(|d| (d.syntax_example.clone(), d.description.clone())))
+        .and_then(|function| {
+            function
+                .documentation()
+                .map(|d| (d.syntax_example.clone(), d.description.clone()))
+        })
         .or_else(|| {
             functions.aggregate(found).and_then(|function| {
-                function.documentation().map(|d| (d.syntax_example.clone(), d.description.clone()))
+                function
+                    .documentation()
+                    .map(|d| (d.syntax_example.clone(), d.description.clone()))
             })
         });
     let (syntax, description) = documentation.unwrap_or_default();

@@ -17,7 +17,13 @@ use crate::state::StateTable;
 use crate::system::is_system;
 
 pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> {
-    let Statement::Drop { kind, if_exists, name, delete_topic } = &parsed.statement else {
+    let Statement::Drop {
+        kind,
+        if_exists,
+        name,
+        delete_topic,
+    } = &parsed.statement
+    else {
         return Err(Error::Internal("not a DROP".into()));
     };
     let wanted = match kind {
@@ -75,7 +81,11 @@ fn check_unused(engine: &Engine, relation: &Relation) -> Result<(), kappa_sql::E
         .filter(|query| query.sink == relation.name && !query.creates_sink)
         .map(|query| query.id.as_str())
         .collect();
-    if let Some(sink) = catalog.sinks.values().find(|sink| sink.source == relation.name) {
+    if let Some(sink) = catalog
+        .sinks
+        .values()
+        .find(|sink| sink.source == relation.name)
+    {
         return Err(kappa_sql::Error::invalid(format!(
             "Cannot drop {}: the sink {} reads it",
             relation.name, sink.name
@@ -92,7 +102,10 @@ fn check_unused(engine: &Engine, relation: &Relation) -> Result<(), kappa_sql::E
         readers.join(", "),
         writers.join(", ")
     ))
-    .hint(format!("You need to terminate them before dropping {}.", relation.name)))
+    .hint(format!(
+        "You need to terminate them before dropping {}.",
+        relation.name
+    )))
 }
 
 /// Ends the query that keeps the relation, and removes the relation with its view.

@@ -21,13 +21,17 @@ pub(super) async fn run(
     let parsed = match target {
         ExplainTarget::Query(name) => {
             let queries = engine.inner.queries.lock().await;
-            let Some((id, handle)) =
-                queries.iter().find(|(id, _)| id.eq_ignore_ascii_case(&name.value))
+            let Some((id, handle)) = queries
+                .iter()
+                .find(|(id, _)| id.eq_ignore_ascii_case(&name.value))
             else {
                 return Err(unknown(name, queries.keys()));
             };
             let info = handle.status.info(id, "", &handle.spec.id);
-            let plan = handle.explain().await.unwrap_or_else(|| "not running".into());
+            let plan = handle
+                .explain()
+                .await
+                .unwrap_or_else(|| "not running".into());
             let text = format!(
                 "query {id}: {}, epoch {}, {} rows in, {} rows out\n{plan}",
                 info.state.name(),

@@ -20,7 +20,12 @@ use crate::response::Response;
 use crate::session::Session;
 
 pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> {
-    let Statement::InsertValues { target, columns, rows } = &parsed.statement else {
+    let Statement::InsertValues {
+        target,
+        columns,
+        rows,
+    } = &parsed.statement
+    else {
         return Err(Error::Internal("not an INSERT INTO … VALUES".into()));
     };
     let catalog = session.engine.catalog();
@@ -35,8 +40,11 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
         plan_values(&catalog, &relation, target, columns.as_deref(), rows).map_err(fail)?;
     let count = rows.len();
     let now_ms = session.engine.inner.clock.now_ms();
-    let timestamps: Int64Array =
-        inserted.rowtimes.iter().map(|time| Some(time.unwrap_or(now_ms))).collect();
+    let timestamps: Int64Array = inserted
+        .rowtimes
+        .iter()
+        .map(|time| Some(time.unwrap_or(now_ms)))
+        .collect();
     let keys =
         Encoder::try_new(&side(&relation, &Role::Key))?.encode(&inserted.keys, None, count)?;
     let values =
@@ -53,7 +61,12 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
         .into_iter()
         .map(|(partition, rows)| of_partition(partition, rows, &timestamps, &keys, &values))
         .collect::<Result<Vec<_>>>()?;
-    session.engine.inner.topics.append(&relation.topic, &records).await?;
+    session
+        .engine
+        .inner
+        .topics
+        .append(&relation.topic, &records)
+        .await?;
     Ok(Response::Done(match count {
         1 => format!("1 row inserted into {target}"),
         count => format!("{count} rows inserted into {target}"),
@@ -70,7 +83,9 @@ fn of_partition(
     let rows: ArrayRef = Arc::new(UInt32Array::from(rows));
     Ok(NewRecords {
         partition,
-        timestamps: take(timestamps, &rows, None)?.as_primitive::<Int64Type>().clone(),
+        timestamps: take(timestamps, &rows, None)?
+            .as_primitive::<Int64Type>()
+            .clone(),
         keys: take(keys, &rows, None)?.as_binary().clone(),
         values: take(values, &rows, None)?.as_binary().clone(),
         headers: None,

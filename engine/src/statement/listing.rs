@@ -33,5 +33,8 @@ pub(super) fn rows(columns: Vec<(&str, Cells)>) -> Result<Response> {
 
 /// One text cell in a column of that name for each line.
 pub(super) fn lines(name: &str, text: &str) -> Result<Response> {
-    rows(vec![(name, Cells::Text(text.lines().map(str::to_owned).collect()))])
+    rows(vec![(
+        name,
+        Cells::Text(text.lines().map(str::to_owned).collect()),
+    )])
 }

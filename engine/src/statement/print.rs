@@ -31,7 +31,11 @@ pub(super) async fn run(session: &Session, print: &Print) -> Result<Response> {
     let schema = schema();
     let status = Arc::new(Status::default());
     tokio::spawn(follow(topics, print.clone(), Arc::clone(&schema), sender));
-    Ok(Response::Push(Subscription { schema, receiver, status }))
+    Ok(Response::Push(Subscription {
+        schema,
+        receiver,
+        status,
+    }))
 }
 
 fn schema() -> SchemaRef {
@@ -67,7 +71,14 @@ async fn read(
         .iter()
         .enumerate()
         .map(|(partition, range)| {
-            (partition as i32, if print.from_beginning { range.start } else { range.end })
+            (
+                partition as i32,
+                if print.from_beginning {
+                    range.start
+                } else {
+                    range.end
+                },
+            )
         })
         .collect();
     let mut reader = topics.reader(&print.topic, &positions).await?;
@@ -77,8 +88,13 @@ async fn read(
     while left > 0 && !sender.is_closed() {
         let mut idle = true;
         for (partition, _) in &positions {
-            let limit = FetchLimit { records: 1024, bytes: 1 << 20 };
-            let Some(records) = reader.fetch(*partition, limit)?.records else { continue };
+            let limit = FetchLimit {
+                records: 1024,
+                bytes: 1 << 20,
+            };
+            let Some(records) = reader.fetch(*partition, limit)?.records else {
+                continue;
+            };
             idle = false;
             let mut rows = Vec::new();
             for row in 0..records.len() {
@@ -112,9 +128,17 @@ fn to_batch(
             .collect()
     };
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(rows.iter().map(|row| records.timestamps.value(*row)).collect::<Int64Array>()),
+        Arc::new(
+            rows.iter()
+                .map(|row| records.timestamps.value(*row))
+                .collect::<Int64Array>(),
+        ),
         Arc::new(Int32Array::from_value(partition, rows.len())),
-        Arc::new(rows.iter().map(|row| records.offsets.value(*row)).collect::<Int64Array>()),
+        Arc::new(
+            rows.iter()
+                .map(|row| records.offsets.value(*row))
+                .collect::<Int64Array>(),
+        ),
         Arc::new(text(&records.keys)),
         Arc::new(text(&records.values)),
     ];
@@ -135,6 +159,10 @@ fn readable(bytes: &[u8]) -> String {
     if let Ok(bytes) = bytes.try_into() {
         return i64::from_be_bytes(bytes).to_string();
     }
-    let hex: String = bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = bytes
+        .iter()
+        .take(64)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("0x{hex}{}", if bytes.len() > 64 { "…" } else { "" })
 }

@@ -29,7 +29,9 @@ pub(super) async fn end_query(engine: &Engine, id: &str) -> Result<()> {
         handle.stop().await;
     }
     inner.infos.write().remove(id);
-    let Some(query) = inner.catalog.read().queries.get(id).cloned() else { return Ok(()) };
+    let Some(query) = inner.catalog.read().queries.get(id).cloned() else {
+        return Ok(());
+    };
     let view = inner
         .catalog
         .read()
@@ -58,7 +60,9 @@ pub(super) async fn pause(
     let _ddl = inner.ddl.lock().await;
     let ids = select(session, which)?;
     for id in &ids {
-        let Some(mut query) = inner.catalog.read().queries.get(id).cloned() else { continue };
+        let Some(mut query) = inner.catalog.read().queries.get(id).cloned() else {
+            continue;
+        };
         query.paused = pause;
         let mut commit = inner.store.begin();
         query.write(&mut commit)?;
@@ -71,7 +75,11 @@ pub(super) async fn pause(
             }
         }
     }
-    Ok(Response::Done(format!("{} {}", named(&ids), if pause { "paused" } else { "resumed" })))
+    Ok(Response::Done(format!(
+        "{} {}",
+        named(&ids),
+        if pause { "paused" } else { "resumed" }
+    )))
 }
 
 fn named(ids: &[String]) -> String {
@@ -90,7 +98,10 @@ fn select(session: &Session, which: &QuerySelector) -> Result<Vec<String>> {
             kappa_sql::Error::unknown(format!("there is no sink {name}")).at(name.span),
         )),
         QuerySelector::Id(name) => {
-            let found = catalog.queries.keys().find(|id| id.eq_ignore_ascii_case(&name.value));
+            let found = catalog
+                .queries
+                .keys()
+                .find(|id| id.eq_ignore_ascii_case(&name.value));
             match found {
                 Some(id) => Ok(vec![id.clone()]),
                 None => Err(unknown(name, catalog.queries.keys())),

@@ -37,7 +37,11 @@ pub(super) async fn push(session: &Session, parsed: &Parsed) -> Result<Response>
     };
     let lag = Arc::clone(&status);
     tokio::spawn(run_push(spec, session.engine.shared(), sender, status));
-    Ok(Response::Push(Subscription { schema, receiver, status: lag }))
+    Ok(Response::Push(Subscription {
+        schema,
+        receiver,
+        status: lag,
+    }))
 }
 
 pub(super) async fn pull(session: &Session, query: &PullQuery) -> Result<Response> {

@@ -8,7 +8,9 @@ use crate::session::Session;
 
 pub(super) fn set(session: &mut Session, key: &str, value: &str) -> Result<Response> {
     session.properties.set(key, value)?;
-    Ok(Response::Done(format!("'{key}' is '{value}' for the statements of this session")))
+    Ok(Response::Done(format!(
+        "'{key}' is '{value}' for the statements of this session"
+    )))
 }
 
 pub(super) fn unset(session: &mut Session, key: &str) -> Result<Response> {
@@ -17,7 +19,9 @@ pub(super) fn unset(session: &mut Session, key: &str) -> Result<Response> {
 }
 
 pub(super) fn define(session: &mut Session, name: &Name, value: &str) -> Response {
-    session.variables.insert(name.value.clone(), value.to_owned());
+    session
+        .variables
+        .insert(name.value.clone(), value.to_owned());
     Response::Done(format!("${{{name}}} is defined"))
 }
 

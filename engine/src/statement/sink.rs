@@ -44,7 +44,13 @@ pub(super) fn id(name: &str) -> String {
 }
 
 pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Response> {
-    let Statement::CreateSink { if_not_exists, name, input, with } = &parsed.statement else {
+    let Statement::CreateSink {
+        if_not_exists,
+        name,
+        input,
+        with,
+    } = &parsed.statement
+    else {
         return Err(Error::Internal("not a CREATE SINK".into()));
     };
     let engine = &session.engine;
@@ -81,9 +87,16 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
     let mut commit = inner.store.begin();
     sink.write(&mut commit)?;
     inner.store.commit(commit, Durability::Sync)?;
-    inner.catalog.write().sinks.insert(sink.name.clone(), sink.clone());
+    inner
+        .catalog
+        .write()
+        .sinks
+        .insert(sink.name.clone(), sink.clone());
     start(engine, &sink).await?;
-    Ok(Response::Done(format!("sink {name} writes {source} to {}", sink.options.path)))
+    Ok(Response::Done(format!(
+        "sink {name} writes {source} to {}",
+        sink.options.path
+    )))
 }
 
 fn options(
@@ -99,12 +112,17 @@ fn options(
             .at(name.span)
             .hint("add CONNECTOR = 'file' or 's3'")
     })?;
-    let path = with.required_string("PATH").map_err(|error| error.or_at(name.span))?.to_owned();
+    let path = with
+        .required_string("PATH")
+        .map_err(|error| error.or_at(name.span))?
+        .to_owned();
     if (connector == "s3") != path.starts_with("s3://")
         && let Some(property) = with.get("PATH")
     {
         return Err(property
-            .error(format!("PATH '{path}' does not fit CONNECTOR '{connector}'"))
+            .error(format!(
+                "PATH '{path}' does not fit CONNECTOR '{connector}'"
+            ))
             .hint("s3://bucket/prefix for s3, a directory for file"));
     }
     let formats: Vec<&str> = FileFormat::ALL.iter().map(|(name, _)| *name).collect();
@@ -118,7 +136,11 @@ fn options(
         for part in list.split(',').map(str::trim) {
             let wanted = part.trim_matches(['`', '"']);
             let exact = wanted.len() < part.len();
-            let wanted = if exact { wanted.to_owned() } else { wanted.to_uppercase() };
+            let wanted = if exact {
+                wanted.to_owned()
+            } else {
+                wanted.to_uppercase()
+            };
             if !columns.iter().any(|column| column.name == wanted) {
                 let it = kappa_sql::Error::unknown(format!(
                     "PARTITION_BY names {wanted}, which is not a column of the source"
@@ -132,7 +154,9 @@ fn options(
             partition_by.push(wanted);
         }
     }
-    let roll_bytes = with.int_between("ROLL_SIZE", 1, i64::MAX)?.unwrap_or(ROLL_BYTES);
+    let roll_bytes = with
+        .int_between("ROLL_SIZE", 1, i64::MAX)?
+        .unwrap_or(ROLL_BYTES);
     let mut store_options = BTreeMap::new();
     for (property, setting) in [("ENDPOINT", "endpoint"), ("REGION", "region")] {
         if let Some(value) = with.string(property)? {
@@ -143,7 +167,9 @@ fn options(
         path,
         format,
         partition_by,
-        roll_interval_ms: with.duration_ms("ROLL_INTERVAL")?.unwrap_or(ROLL_INTERVAL_MS),
+        roll_interval_ms: with
+            .duration_ms("ROLL_INTERVAL")?
+            .unwrap_or(ROLL_INTERVAL_MS),
         roll_bytes: usize::try_from(roll_bytes).unwrap_or(usize::MAX),
     };
     Ok((options, store_options))
@@ -165,7 +191,11 @@ fn target(engine: &Engine, sink: &StoredSink) -> Result<FileTarget> {
 
 /// Starts a sink of the catalog, where its last commit left it.
 pub(crate) async fn start(engine: &Engine, sink: &StoredSink) -> Result<()> {
-    let name = Name { value: sink.source.clone(), quoted: true, span: kappa_sql::ast::Span::empty() };
+    let name = Name {
+        value: sink.source.clone(),
+        quoted: true,
+        span: kappa_sql::ast::Span::empty(),
+    };
     let plan = plan_select_all(&engine.catalog(), &name)
         .map_err(|error| Error::statement(error, &sink.statement))?;
     let mut limits = limits(&sink.properties);
@@ -186,9 +216,18 @@ pub(crate) async fn start(engine: &Engine, sink: &StoredSink) -> Result<()> {
     let handle = QueryHandle::start(spec, engine.shared(), sink.paused);
     engine.inner.infos.write().insert(
         id(&sink.name),
-        (sink.name.clone(), sink.statement.clone(), Arc::clone(&handle.status)),
+        (
+            sink.name.clone(),
+            sink.statement.clone(),
+            Arc::clone(&handle.status),
+        ),
     );
-    engine.inner.queries.lock().await.insert(id(&sink.name), handle);
+    engine
+        .inner
+        .queries
+        .lock()
+        .await
+        .insert(id(&sink.name), handle);
     Ok(())
 }
 
@@ -223,7 +262,9 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
     FileOutput::delete(&sink.name, &mut commit);
     inner.store.commit(commit, Durability::Sync)?;
     inner.catalog.write().sinks.remove(&sink.name);
-    Ok(Response::Done(format!("sink {name} dropped; its files stay")))
+    Ok(Response::Done(format!(
+        "sink {name} dropped; its files stay"
+    )))
 }
 
 pub(super) async fn pause(session: &Session, name: &Name, pause: bool) -> Result<Response> {
@@ -234,12 +275,19 @@ pub(super) async fn pause(session: &Session, name: &Name, pause: bool) -> Result
     let mut commit = inner.store.begin();
     sink.write(&mut commit)?;
     inner.store.commit(commit, Durability::Sync)?;
-    inner.catalog.write().sinks.insert(sink.name.clone(), sink.clone());
+    inner
+        .catalog
+        .write()
+        .sinks
+        .insert(sink.name.clone(), sink.clone());
     if let Some(handle) = inner.queries.lock().await.get(&id(&sink.name)) {
         match pause {
             true => handle.pause().await,
             false => handle.resume().await,
         }
     }
-    Ok(Response::Done(format!("sink {name} {}", if pause { "paused" } else { "resumed" })))
+    Ok(Response::Done(format!(
+        "sink {name} {}",
+        if pause { "paused" } else { "resumed" }
+    )))
 }

@@ -39,17 +39,23 @@ pub(super) async fn ensure(
     if !may_create && new.topic.partitions.is_none() {
         let topics = topics.list().await?;
         return Err(fail(
-            kappa_sql::Error::unknown(format!(
-                "the topic '{}' does not exist",
-                relation.topic
-            ))
-            .at(name.span)
-            .hint("add PARTITIONS = 1 (or more) to make it")
-            .did_you_mean(&relation.topic, topics.iter().map(|topic| topic.name.as_str())),
+            kappa_sql::Error::unknown(format!("the topic '{}' does not exist", relation.topic))
+                .at(name.span)
+                .hint("add PARTITIONS = 1 (or more) to make it")
+                .did_you_mean(
+                    &relation.topic,
+                    topics.iter().map(|topic| topic.name.as_str()),
+                ),
         ));
     }
-    let partitions = new.topic.partitions.filter(|n| *n > 0).unwrap_or(PARTITIONS);
-    topics.create(&new_topic(relation, &new.topic, partitions)).await?;
+    let partitions = new
+        .topic
+        .partitions
+        .filter(|n| *n > 0)
+        .unwrap_or(PARTITIONS);
+    topics
+        .create(&new_topic(relation, &new.topic, partitions))
+        .await?;
     Ok(partitions)
 }
 

@@ -9,7 +9,12 @@ use crate::response::Response;
 use crate::session::Session;
 
 pub(super) async fn create(session: &Session, statement: &Statement) -> Result<Response> {
-    let Statement::CreateType { if_not_exists, name, data_type } = statement else {
+    let Statement::CreateType {
+        if_not_exists,
+        name,
+        data_type,
+    } = statement
+    else {
         return Err(Error::Internal("not a CREATE TYPE".into()));
     };
     let inner = &session.engine.inner;
@@ -19,15 +24,18 @@ pub(super) async fn create(session: &Session, statement: &Statement) -> Result<R
             return Ok(Response::Done(format!("type {name} exists already")));
         }
         return Err(fail(
-            kappa_sql::Error::invalid(format!("a type {name} is registered already"))
-                .at(name.span),
+            kappa_sql::Error::invalid(format!("a type {name} is registered already")).at(name.span),
         ));
     }
     let mut commit = inner.store.begin();
     let key = format!("type/{}", name.value);
     commit.put_meta(key.as_bytes(), &serde_json::to_vec(data_type)?);
     inner.store.commit(commit, Durability::Sync)?;
-    inner.catalog.write().types.insert(name.value.clone(), data_type.clone());
+    inner
+        .catalog
+        .write()
+        .types
+        .insert(name.value.clone(), data_type.clone());
     Ok(Response::Done(format!("type {name} is {data_type}")))
 }
 

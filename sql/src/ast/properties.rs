@@ -76,7 +76,10 @@ impl Properties {
 
     /// The first property that is none of `allowed`, as an error with the likely one as a hint.
     pub fn unknown(&self, allowed: &[&str]) -> Option<Error> {
-        let stray = self.0.iter().find(|property| !allowed.contains(&property.name.as_str()))?;
+        let stray = self
+            .0
+            .iter()
+            .find(|property| !allowed.contains(&property.name.as_str()))?;
         Some(
             Error::unknown(format!("the property {} does not exist here", stray.name))
                 .at(stray.name_span)
@@ -86,7 +89,9 @@ impl Properties {
 
     /// A string.
     pub fn string(&self, name: &str) -> Result<Option<&str>> {
-        let Some(property) = self.get(name) else { return Ok(None) };
+        let Some(property) = self.get(name) else {
+            return Ok(None);
+        };
         match &property.value {
             Literal::String(text) => Ok(Some(text)),
             other => Err(property.wrong("a string").hint(format!("write '{other}'"))),
@@ -103,7 +108,9 @@ impl Properties {
 
     /// A whole number, possibly as a string.
     pub fn int(&self, name: &str) -> Result<Option<i64>> {
-        let Some(property) = self.get(name) else { return Ok(None) };
+        let Some(property) = self.get(name) else {
+            return Ok(None);
+        };
         match &property.value {
             Literal::Int(value) => Ok(Some(*value)),
             Literal::String(text) => match text.trim().parse() {
@@ -132,7 +139,9 @@ impl Properties {
 
     /// True or false, possibly as a string.
     pub fn bool(&self, name: &str) -> Result<Option<bool>> {
-        let Some(property) = self.get(name) else { return Ok(None) };
+        let Some(property) = self.get(name) else {
+            return Ok(None);
+        };
         match &property.value {
             Literal::Bool(value) => Ok(Some(*value)),
             Literal::String(text) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
@@ -143,7 +152,9 @@ impl Properties {
 
     /// A span of time such as `'30 SECONDS'`, in milliseconds.
     pub fn duration_ms(&self, name: &str) -> Result<Option<i64>> {
-        let Some(text) = self.string(name)? else { return Ok(None) };
+        let Some(text) = self.string(name)? else {
+            return Ok(None);
+        };
         match (parse_duration_ms(text), self.get(name)) {
             (None, Some(property)) => Err(property.wrong("a span of time such as '30 SECONDS'")),
             (parsed, _) => Ok(parsed),
@@ -152,8 +163,13 @@ impl Properties {
 
     /// One of a list of words, whatever its case; the word as it is in `words`.
     pub fn one_of<'w>(&self, name: &str, words: &[&'w str]) -> Result<Option<&'w str>> {
-        let Some(text) = self.string(name)? else { return Ok(None) };
-        match (words.iter().find(|word| word.eq_ignore_ascii_case(text)), self.get(name)) {
+        let Some(text) = self.string(name)? else {
+            return Ok(None);
+        };
+        match (
+            words.iter().find(|word| word.eq_ignore_ascii_case(text)),
+            self.get(name),
+        ) {
             (None, Some(property)) => Err(property
                 .wrong(&format!("one of {}", words.join(", ")))
                 .did_you_mean(text, words.iter().copied())),
@@ -169,7 +185,10 @@ impl Property {
     }
 
     fn wrong(&self, wanted: &str) -> Error {
-        self.error(format!("the property {} must be {wanted}, not {}", self.name, self.value))
+        self.error(format!(
+            "the property {} must be {wanted}, not {}",
+            self.name, self.value
+        ))
     }
 }
 
@@ -198,7 +217,12 @@ mod tests {
     }
 
     fn check<T>(result: Result<T>, out: Expect) {
-        out.assert_eq(&result.err().map(|error| error.to_string()).unwrap_or_default());
+        out.assert_eq(
+            &result
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default(),
+        );
     }
 
     #[test]
@@ -223,7 +247,11 @@ mod tests {
 
     #[test]
     fn getters_say_what_does_not_fit() {
-        let all = properties(&[("A", text("four")), ("B", Literal::Int(0)), ("C", text("JSN"))]);
+        let all = properties(&[
+            ("A", text("four")),
+            ("B", Literal::Int(0)),
+            ("C", text("JSN")),
+        ]);
         check(all.string("B"), expect![[""]]);
         check(all.int("A"), expect![[""]]);
         check(all.int_between("B", 1, 100), expect![[""]]);
@@ -232,6 +260,9 @@ mod tests {
         check(all.duration_ms("A"), expect![[""]]);
         check(all.one_of("C", &["CSV", "JSON"]), expect![[""]]);
         check(all.required_string("KAFKA_TOPIC"), expect![[""]]);
-        check(all.unknown(&["B", "C", "AA"]).map_or(Ok(()), Err), expect![[""]]);
+        check(
+            all.unknown(&["B", "C", "AA"]).map_or(Ok(()), Err),
+            expect![[""]],
+        );
     }
 }

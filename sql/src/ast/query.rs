@@ -152,10 +152,20 @@ pub struct Window {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "SQL's words")]
 pub enum WindowKind {
-    Tumbling { size_ms: i64 },
-    Hopping { size_ms: i64, advance_ms: i64 },
-    Session { gap_ms: i64 },
-    Sliding { size_ms: i64, advance_ms: Option<i64> },
+    Tumbling {
+        size_ms: i64,
+    },
+    Hopping {
+        size_ms: i64,
+        advance_ms: i64,
+    },
+    Session {
+        gap_ms: i64,
+    },
+    Sliding {
+        size_ms: i64,
+        advance_ms: Option<i64>,
+    },
 }
 
 /// What a query with windows sends on.

@@ -1,8 +1,6 @@
 //! What may stand behind an operand: `->`, subscripts, long chains of AND and OR.
 
-use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Value, ValueWithSpan,
-};
+use datafusion::sql::sqlparser::ast::{AccessExpr, BinaryOperator, Expr, Value, ValueWithSpan};
 use datafusion::sql::sqlparser::dialect::{Dialect, Precedence};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -50,11 +48,7 @@ pub(super) fn parse(
 }
 
 /// All of `->b[2]->c` at once, onto whatever chain `left` has.
-fn access(
-    dialect: &KsqlDialect,
-    parser: &mut Parser,
-    left: &Expr,
-) -> Result<Expr, ParserError> {
+fn access(dialect: &KsqlDialect, parser: &mut Parser, left: &Expr) -> Result<Expr, ParserError> {
     let (root, mut chain) = match left {
         Expr::CompoundFieldAccess { root, access_chain } => (root.clone(), access_chain.clone()),
         other => (Box::new(other.clone()), Vec::new()),
@@ -71,11 +65,17 @@ fn access(
                 return Err(dialect.keep(parser.wanted("a field name")));
             };
             let value = Value::SingleQuotedString(word.value.clone());
-            let field = Expr::Value(ValueWithSpan { value, span: parser.span() });
+            let field = Expr::Value(ValueWithSpan {
+                value,
+                span: parser.span(),
+            });
             parser.skip();
             chain.push(AccessExpr::Dot(field));
         } else {
-            return Ok(Expr::CompoundFieldAccess { root, access_chain: chain });
+            return Ok(Expr::CompoundFieldAccess {
+                root,
+                access_chain: chain,
+            });
         }
     }
 }
@@ -119,11 +119,7 @@ fn balanced(terms: &mut std::vec::IntoIter<Expr>, op: &BinaryOperator) -> Expr {
 }
 
 /// `IS [NOT] DISTINCT FROM`, whose right side is an operand and not a whole condition.
-fn distinct(
-    parser: &mut Parser,
-    left: &Expr,
-    precedence: u8,
-) -> Result<Option<Expr>, ParserError> {
+fn distinct(parser: &mut Parser, left: &Expr, precedence: u8) -> Result<Option<Expr>, ParserError> {
     let negated = if parser.eat_words(&["IS", "NOT", "DISTINCT", "FROM"]) {
         true
     } else if parser.eat_words(&["IS", "DISTINCT", "FROM"]) {

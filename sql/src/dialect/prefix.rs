@@ -2,8 +2,8 @@
 
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator,
-    FunctionArgumentList, FunctionArguments, LambdaFunction, LambdaFunctionParameter,
-    LambdaSyntax, ObjectName, OneOrManyWithParens,
+    FunctionArgumentList, FunctionArguments, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
+    ObjectName, OneOrManyWithParens,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -47,7 +47,11 @@ fn word_first(
             "TRY_CAST" if called => return cast(dialect, parser, CastKind::TryCast).map(Some),
             // `INTERVAL '1' DAY`, and a column of that name.
             "INTERVAL" if !matches!(next, Token::SingleQuotedString(_) | Token::Number(..)) => {
-                return if called { Ok(None) } else { Ok(Some(name(parser, word))) };
+                return if called {
+                    Ok(None)
+                } else {
+                    Ok(Some(name(parser, word)))
+                };
             }
             "LEFT" | "RIGHT" if called => {}
             "LEFT" | "RIGHT" => return Err(dialect.keep(parser.wanted("an expression"))),
@@ -121,7 +125,14 @@ impl Call {
                 Token::Word(word) if depth == 1 && word.quote_style.is_none() => {
                     call.special |= matches!(
                         word.value.as_str(),
-                        "FROM" | "FOR" | "IN" | "TO" | "PLACING" | "BOTH" | "LEADING" | "TRAILING"
+                        "FROM"
+                            | "FOR"
+                            | "IN"
+                            | "TO"
+                            | "PLACING"
+                            | "BOTH"
+                            | "LEADING"
+                            | "TRAILING"
                             | "USING"
                     );
                 }
@@ -146,7 +157,11 @@ fn assigning_call(parser: &mut Parser, word: &Word) -> Result<Expr, ParserError>
     parser.expect_token(&Token::LParen)?;
     let args = parser.parse_comma_separated(|parser| assigned(parser, of_fields))?;
     parser.expect_token(&Token::RParen)?;
-    let args = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    let args = FunctionArgumentList {
+        duplicate_treatment: None,
+        args,
+        clauses: Vec::new(),
+    };
     Ok(Expr::Function(Function {
         name: ObjectName::from(vec![ident]),
         uses_odbc_syntax: false,
@@ -170,14 +185,22 @@ fn assigned(parser: &mut Parser, of_fields: bool) -> Result<FunctionArg, ParserE
         parser.skip();
         parser.skip();
         let arg = FunctionArgExpr::Expr(parser.parse_expr()?);
-        return Ok(FunctionArg::Named { name, arg, operator });
+        return Ok(FunctionArg::Named {
+            name,
+            arg,
+            operator,
+        });
     }
     let name = parser.parse_expr()?;
     if !parser.eat(&Token::Assignment) {
         return Ok(FunctionArg::Unnamed(FunctionArgExpr::Expr(name)));
     }
     let arg = FunctionArgExpr::Expr(parser.parse_expr()?);
-    Ok(FunctionArg::ExprNamed { name, arg, operator })
+    Ok(FunctionArg::ExprNamed {
+        name,
+        arg,
+        operator,
+    })
 }
 
 /// `x => body`
@@ -185,7 +208,13 @@ fn lambda_of_one(parser: &mut Parser, word: &Word) -> Result<Expr, ParserError> 
     let name = word.to_ident(parser.span());
     parser.skip();
     parser.skip();
-    lambda(parser, OneOrManyWithParens::One(LambdaFunctionParameter { name, data_type: None }))
+    lambda(
+        parser,
+        OneOrManyWithParens::One(LambdaFunctionParameter {
+            name,
+            data_type: None,
+        }),
+    )
 }
 
 /// `(k, v) => body`, or `None` if the parenthesis is any other.
@@ -194,7 +223,10 @@ fn lambda_of_many(parser: &mut Parser) -> Result<Option<Expr>, ParserError> {
     let mut ahead = 1;
     while let Token::Word(word) = parser.token_at_offset(ahead) {
         let name = word.to_ident(parser.span_at(ahead));
-        params.push(LambdaFunctionParameter { name, data_type: None });
+        params.push(LambdaFunctionParameter {
+            name,
+            data_type: None,
+        });
         ahead += 1;
         match parser.token_at_offset(ahead) {
             Token::Comma => ahead += 1,
@@ -216,7 +248,11 @@ fn lambda(
     params: OneOrManyWithParens<LambdaFunctionParameter>,
 ) -> Result<Expr, ParserError> {
     let body = Box::new(parser.parse_expr()?);
-    Ok(Expr::Lambda(LambdaFunction { params, body, syntax: LambdaSyntax::Arrow }))
+    Ok(Expr::Lambda(LambdaFunction {
+        params,
+        body,
+        syntax: LambdaSyntax::Arrow,
+    }))
 }
 
 /// `CAST(e AS type)`
@@ -229,7 +265,13 @@ fn cast(dialect: &KsqlDialect, parser: &mut Parser, kind: CastKind) -> Result<Ex
     }
     let data_type = cast_type(dialect, parser)?;
     parser.expect_token(&Token::RParen)?;
-    Ok(Expr::Cast { kind, expr, data_type, array: false, format: None })
+    Ok(Expr::Cast {
+        kind,
+        expr,
+        data_type,
+        array: false,
+        format: None,
+    })
 }
 
 /// One of our types, or else one that DataFusion may know.
@@ -252,4 +294,3 @@ fn cast_type(dialect: &KsqlDialect, parser: &mut Parser) -> Result<DataType, Par
         },
     }
 }
-

@@ -25,8 +25,15 @@ pub(super) fn render(error: &Error, text: &str) -> String {
     let (number, line) = line_at(text, at.line);
     let cells = cells(line);
     // One past the last character is a place too: "something is missing here".
-    let start = if number < at.line { cells.len() } else { at.column.saturating_sub(1).min(cells.len()) };
-    let end = start.saturating_add(at.len.max(1)).min(cells.len()).max(start + 1);
+    let start = if number < at.line {
+        cells.len()
+    } else {
+        at.column.saturating_sub(1).min(cells.len())
+    };
+    let end = start
+        .saturating_add(at.len.max(1))
+        .min(cells.len())
+        .max(start + 1);
     let window = Window::around(&cells, start);
 
     let gutter = number.to_string().len().max(3);
@@ -70,9 +77,18 @@ fn cells(line: &str) -> Vec<Cell> {
     line.chars()
         .map(|c| {
             let cell = match c {
-                '\t' => Cell { shown: ' ', width: TAB_STOP - column % TAB_STOP },
-                c if c.is_control() => Cell { shown: '\u{fffd}', width: 1 },
-                c => Cell { shown: c, width: width(c) },
+                '\t' => Cell {
+                    shown: ' ',
+                    width: TAB_STOP - column % TAB_STOP,
+                },
+                c if c.is_control() => Cell {
+                    shown: '\u{fffd}',
+                    width: 1,
+                },
+                c => Cell {
+                    shown: c,
+                    width: width(c),
+                },
             };
             column += cell.width;
             cell
@@ -89,7 +105,10 @@ struct Window {
 impl Window {
     fn around(cells: &[Cell], place: usize) -> Self {
         if columns(cells) <= SHOWN_COLUMNS_MAX {
-            return Self { first: 0, end: cells.len() };
+            return Self {
+                first: 0,
+                end: cells.len(),
+            };
         }
         let (mut first, mut before) = (place, 0);
         while first > 0 && before + cells[first - 1].width <= SHOWN_BEFORE {

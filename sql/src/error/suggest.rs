@@ -6,10 +6,7 @@ const COMPARED_CHARS_MAX: usize = 64;
 
 /// The candidate closest to `wanted`, whatever its case, if it is close enough to be meant: one
 /// edit in short names, up to a third of the characters in longer ones. Of equals, the first.
-pub fn suggest<'a>(
-    wanted: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn suggest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted: Vec<char> = wanted.to_uppercase().chars().collect();
     if wanted.len() > COMPARED_CHARS_MAX {
         return None;
@@ -38,7 +35,9 @@ fn edits(a: &[char], b: &[char]) -> usize {
     for (i, &x) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, &y) in b.iter().enumerate() {
-            let mut least = (above[j + 1] + 1).min(row[j] + 1).min(above[j] + usize::from(x != y));
+            let mut least = (above[j + 1] + 1)
+                .min(row[j] + 1)
+                .min(above[j] + usize::from(x != y));
             if i > 0 && j > 0 && x == b[j - 1] && a[i - 1] == y {
                 least = least.min(before[j - 1] + 1);
             }
@@ -64,7 +63,10 @@ mod tests {
         assert_eq!(suggest("x", columns), None);
         assert_eq!(suggest("", columns), None);
         assert_eq!(suggest("a", ["b"]), None);
-        assert_eq!(suggest("creat", ["ALTER", "CREATE", "DROP"]), Some("CREATE"));
+        assert_eq!(
+            suggest("creat", ["ALTER", "CREATE", "DROP"]),
+            Some("CREATE")
+        );
         assert_eq!(suggest(&"x".repeat(1000), columns), None);
     }
 }

@@ -14,7 +14,9 @@ pub(crate) struct AsValue {
 
 impl AsValue {
     pub(crate) fn new() -> Self {
-        Self { signature: Signature::any(1, Volatility::Immutable) }
+        Self {
+            signature: Signature::any(1, Volatility::Immutable),
+        }
     }
 }
 

@@ -57,13 +57,28 @@ impl WindowSpec {
 impl fmt::Display for WindowSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hopping { size_ms, advance_ms, grace_ms, .. } if size_ms == advance_ms => {
+            Self::Hopping {
+                size_ms,
+                advance_ms,
+                grace_ms,
+                ..
+            } if size_ms == advance_ms => {
                 write!(f, "tumbling(size={size_ms}ms, grace={grace_ms}ms)")
             }
-            Self::Hopping { size_ms, advance_ms, grace_ms, .. } => {
-                write!(f, "hopping(size={size_ms}ms, advance={advance_ms}ms, grace={grace_ms}ms)")
+            Self::Hopping {
+                size_ms,
+                advance_ms,
+                grace_ms,
+                ..
+            } => {
+                write!(
+                    f,
+                    "hopping(size={size_ms}ms, advance={advance_ms}ms, grace={grace_ms}ms)"
+                )
             }
-            Self::Session { gap_ms, grace_ms, .. } => {
+            Self::Session {
+                gap_ms, grace_ms, ..
+            } => {
                 write!(f, "session(gap={gap_ms}ms, grace={grace_ms}ms)")
             }
         }
@@ -126,7 +141,10 @@ impl AggregateNode {
         let mut fields: Vec<(Option<TableReference>, Arc<Field>)> = Vec::new();
         for expr in group.iter().chain(&aggregates) {
             let (qualifier, field) = expr.to_field(input.schema())?;
-            fields.push((qualifier, Arc::new(field.as_ref().clone().with_nullable(true))));
+            fields.push((
+                qualifier,
+                Arc::new(field.as_ref().clone().with_nullable(true)),
+            ));
         }
         let mut names = Vec::new();
         if window.is_some() {
@@ -136,9 +154,22 @@ impl AggregateNode {
         for name in names {
             fields.push((None, Arc::new(Field::new(name, DataType::Int64, false))));
         }
-        fields.push((None, Arc::new(Field::new(column::OP, DataType::Int8, false))));
+        fields.push((
+            None,
+            Arc::new(Field::new(column::OP, DataType::Int8, false)),
+        ));
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
-        Ok(Self { input, group, aggregates, rowtime, op, window, emit, emit_old, schema })
+        Ok(Self {
+            input,
+            group,
+            aggregates,
+            rowtime,
+            op,
+            window,
+            emit,
+            emit_old,
+            schema,
+        })
     }
 }
 
@@ -165,14 +196,28 @@ impl UserDefinedLogicalNodeCore for AggregateNode {
 
     fn expressions(&self) -> Vec<Expr> {
         let fixed = [&self.rowtime].into_iter().chain(&self.op);
-        self.group.iter().chain(&self.aggregates).chain(fixed).cloned().collect()
+        self.group
+            .iter()
+            .chain(&self.aggregates)
+            .chain(fixed)
+            .cloned()
+            .collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let list = |exprs: &[Expr]| {
-            exprs.iter().map(|expr| expr.human_display().to_string()).collect::<Vec<_>>().join(", ")
+            exprs
+                .iter()
+                .map(|expr| expr.human_display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
         };
-        write!(f, "StreamAggregate: by=[{}], aggr=[{}]", list(&self.group), list(&self.aggregates))?;
+        write!(
+            f,
+            "StreamAggregate: by=[{}], aggr=[{}]",
+            list(&self.group),
+            list(&self.aggregates)
+        )?;
         if let Some(window) = &self.window {
             write!(f, ", window={window}")?;
         }
@@ -194,7 +239,14 @@ impl UserDefinedLogicalNodeCore for AggregateNode {
         };
         let op = exprs.next();
         Self::try_new(
-            input, group, aggregates, rowtime, op, self.window, self.emit, self.emit_old,
+            input,
+            group,
+            aggregates,
+            rowtime,
+            op,
+            self.window,
+            self.emit,
+            self.emit_old,
         )
     }
 

@@ -21,7 +21,9 @@ pub struct ChangelogNode {
 
 impl PartialOrd for ChangelogNode {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.key.partial_cmp(&other.key).filter(|o| *o != Ordering::Equal || self == other)
+        self.key
+            .partial_cmp(&other.key)
+            .filter(|o| *o != Ordering::Equal || self == other)
     }
 }
 
@@ -43,7 +45,11 @@ impl UserDefinedLogicalNodeCore for ChangelogNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let key: Vec<_> = self.key.iter().map(|e| e.human_display().to_string()).collect();
+        let key: Vec<_> = self
+            .key
+            .iter()
+            .map(|e| e.human_display().to_string())
+            .collect();
         write!(f, "Changelog: key=[{}]", key.join(", "))
     }
 

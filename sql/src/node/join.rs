@@ -68,14 +68,25 @@ impl StreamTableJoinNode {
                 .iter()
                 .map(|(qualifier, field)| {
                     let nullable = nullable || field.is_nullable();
-                    (qualifier.cloned(), Arc::new(field.as_ref().clone().with_nullable(nullable)))
+                    (
+                        qualifier.cloned(),
+                        Arc::new(field.as_ref().clone().with_nullable(nullable)),
+                    )
                 })
                 .collect::<Vec<_>>()
         };
         let mut all = fields(&stream, false);
         all.extend(fields(&table, join_type == StreamTableJoinType::Left));
         let schema = Arc::new(DFSchema::new_with_metadata(all, Default::default())?);
-        Ok(Self { stream, table, join_type, stream_key, table_key, positions, schema })
+        Ok(Self {
+            stream,
+            table,
+            join_type,
+            stream_key,
+            table_key,
+            positions,
+            schema,
+        })
     }
 
     /// Position of a stream row in the step.
@@ -116,7 +127,12 @@ impl UserDefinedLogicalNodeCore for StreamTableJoinNode {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        self.stream_key.iter().chain(&self.table_key).chain(&self.positions).cloned().collect()
+        self.stream_key
+            .iter()
+            .chain(&self.table_key)
+            .chain(&self.positions)
+            .cloned()
+            .collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -126,7 +142,12 @@ impl UserDefinedLogicalNodeCore for StreamTableJoinNode {
             .zip(&self.table_key)
             .map(|(l, r)| format!("{} = {}", l.human_display(), r.human_display()))
             .collect();
-        write!(f, "StreamTableJoin: {:?}, on=[{}]", self.join_type, on.join(", "))
+        write!(
+            f,
+            "StreamTableJoin: {:?}, on=[{}]",
+            self.join_type,
+            on.join(", ")
+        )
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
@@ -139,7 +160,14 @@ impl UserDefinedLogicalNodeCore for StreamTableJoinNode {
         let Ok(positions) = <[Expr; 3]>::try_from(exprs.collect::<Vec<_>>()) else {
             return internal_err!("StreamTableJoin lost its positions");
         };
-        Self::build(stream, table, self.join_type, stream_key, table_key, positions)
+        Self::build(
+            stream,
+            table,
+            self.join_type,
+            stream_key,
+            table_key,
+            positions,
+        )
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {

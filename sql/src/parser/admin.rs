@@ -57,7 +57,12 @@ impl StatementParser<'_> {
         self.skip();
         let value_span = self.span_from(first);
         let value = value.unwrap_or_else(|| self.source(first).to_ascii_lowercase());
-        Ok(Statement::Set { key, key_span, value, value_span })
+        Ok(Statement::Set {
+            key,
+            key_span,
+            value,
+            value_span,
+        })
     }
 
     /// The key of a setting: in single quotes, or words with dots between them.

@@ -15,12 +15,16 @@ impl StatementParser<'_> {
                 let (topic, _) = self.topic()?;
                 let with = self.with()?;
                 let timeout_ms = self.timeout()?;
-                Ok(Statement::AssertTopic { exists, topic, with, timeout_ms })
+                Ok(Statement::AssertTopic {
+                    exists,
+                    topic,
+                    with,
+                    timeout_ms,
+                })
             }
             Some("SCHEMA") => self.assert_schema(exists),
             Some("VALUES" | "NULL" | "STREAM" | "TABLE") => {
-                Err(Error::unsupported("this ASSERT is for ksqlDB's test runner")
-                    .at(self.span()))
+                Err(Error::unsupported("this ASSERT is for ksqlDB's test runner").at(self.span()))
             }
             _ => Err(self.wanted_one_of(&["TOPIC", "SCHEMA"], " after ASSERT")),
         }
@@ -28,16 +32,33 @@ impl StatementParser<'_> {
 
     fn assert_schema(&mut self, exists: bool) -> Result<Statement> {
         self.skip();
-        let subject = if self.eat_word("SUBJECT") { Some(self.topic()?.0) } else { None };
-        let id = if self.eat_word("ID") { Some(self.integer("the id of a schema")?.0) } else { None };
+        let subject = if self.eat_word("SUBJECT") {
+            Some(self.topic()?.0)
+        } else {
+            None
+        };
+        let id = if self.eat_word("ID") {
+            Some(self.integer("the id of a schema")?.0)
+        } else {
+            None
+        };
         if subject.is_none() && id.is_none() {
             return Err(self.wanted_one_of(&["SUBJECT", "ID"], ""));
         }
         let timeout_ms = self.timeout()?;
-        Ok(Statement::AssertSchema { exists, subject, id, timeout_ms })
+        Ok(Statement::AssertSchema {
+            exists,
+            subject,
+            id,
+            timeout_ms,
+        })
     }
 
     fn timeout(&mut self) -> Result<Option<i64>> {
-        if self.eat_word("TIMEOUT") { self.duration_ms("the timeout").map(Some) } else { Ok(None) }
+        if self.eat_word("TIMEOUT") {
+            self.duration_ms("the timeout").map(Some)
+        } else {
+            Ok(None)
+        }
     }
 }

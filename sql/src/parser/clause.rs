@@ -25,7 +25,11 @@ impl StatementParser<'_> {
                 break;
             }
         }
-        if self.eat(&Token::RParen) { Ok(all) } else { Err(self.wanted("\",\" or \")\"")) }
+        if self.eat(&Token::RParen) {
+            Ok(all)
+        } else {
+            Err(self.wanted("\",\" or \")\""))
+        }
     }
 
     fn property(&mut self) -> Result<Property> {
@@ -41,14 +45,23 @@ impl StatementParser<'_> {
         }
         let first = self.index();
         let value = self.literal()?;
-        Ok(Property { name, value, name_span, value_span: self.span_from(first) })
+        Ok(Property {
+            name,
+            value,
+            name_span,
+            value_span: self.span_from(first),
+        })
     }
 
     fn literal(&mut self) -> Result<Literal> {
         let minus = self.eat(&Token::Minus);
         let literal = match self.token_at_offset(0) {
             Token::Number(digits, _) => {
-                let digits = if minus { format!("-{digits}") } else { digits.clone() };
+                let digits = if minus {
+                    format!("-{digits}")
+                } else {
+                    digits.clone()
+                };
                 digits.parse().map_or(Literal::Number(digits), Literal::Int)
             }
             _ if minus => return Err(self.wanted("a number")),
@@ -93,8 +106,10 @@ impl StatementParser<'_> {
     pub(super) fn positive_duration_ms(&mut self, what: &str) -> Result<i64> {
         let first = self.index();
         match self.duration_ms(what)? {
-            0 => Err(Error::invalid(format!("{what} must be more than zero"))
-                .at(self.span_from(first))),
+            0 => {
+                Err(Error::invalid(format!("{what} must be more than zero"))
+                    .at(self.span_from(first)))
+            }
             ms => Ok(ms),
         }
     }

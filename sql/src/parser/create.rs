@@ -96,11 +96,20 @@ impl StatementParser<'_> {
                 .hint("name them there: SELECT a AS b"));
         }
         if source_only {
-            return Err(Error::invalid("a SOURCE is read only: it cannot be filled by a query")
-                .at(self.last_span()));
+            return Err(
+                Error::invalid("a SOURCE is read only: it cannot be filled by a query")
+                    .at(self.last_span()),
+            );
         }
         let query = self.query()?;
-        Ok(Statement::CreateAs { or_replace, kind, if_not_exists, name, with, query })
+        Ok(Statement::CreateAs {
+            or_replace,
+            kind,
+            if_not_exists,
+            name,
+            with,
+            query,
+        })
     }
 
     /// `(name type [KEY], …)`
@@ -148,7 +157,12 @@ impl StatementParser<'_> {
         } else {
             Role::Value
         };
-        Ok(ColumnDef { name, data_type, role, span: self.span_from(first) })
+        Ok(ColumnDef {
+            name,
+            data_type,
+            role,
+            span: self.span_from(first),
+        })
     }
 
     fn data_type(&mut self) -> Result<SqlType> {
@@ -164,7 +178,12 @@ impl StatementParser<'_> {
         if self.eat_word("FROM") {
             let input = SinkInput::Source(self.name("the stream or table to write")?);
             let with = self.with()?;
-            return Ok(Statement::CreateSink { if_not_exists, name, input, with });
+            return Ok(Statement::CreateSink {
+                if_not_exists,
+                name,
+                input,
+                with,
+            });
         }
         let with = self.with()?;
         if !self.eat_word("AS") {
@@ -173,7 +192,12 @@ impl StatementParser<'_> {
         let input = SinkInput::Query(Box::new(self.query()?));
         // The properties may stand at the end as they do behind FROM.
         let with = if with.is_empty() { self.with()? } else { with };
-        Ok(Statement::CreateSink { if_not_exists, name, input, with })
+        Ok(Statement::CreateSink {
+            if_not_exists,
+            name,
+            input,
+            with,
+        })
     }
 
     fn create_type(&mut self) -> Result<Statement> {
@@ -182,8 +206,13 @@ impl StatementParser<'_> {
         let name = self.name("the name of the type")?;
         self.expect_word("AS")?;
         let data_type = self.data_type()?;
-        self.dialect().add_custom_type(name.value.clone(), data_type.clone());
-        Ok(Statement::CreateType { if_not_exists, name, data_type })
+        self.dialect()
+            .add_custom_type(name.value.clone(), data_type.clone());
+        Ok(Statement::CreateType {
+            if_not_exists,
+            name,
+            data_type,
+        })
     }
 
     pub(super) fn drop(&mut self) -> Result<Statement> {
@@ -206,7 +235,12 @@ impl StatementParser<'_> {
         if let (Some(span), DropKind::Sink | DropKind::Type) = (delete_topic, kind) {
             return Err(Error::invalid("only streams and tables have a topic").at(span));
         }
-        Ok(Statement::Drop { kind, if_exists, name, delete_topic: delete_topic.is_some() })
+        Ok(Statement::Drop {
+            kind,
+            if_exists,
+            name,
+            delete_topic: delete_topic.is_some(),
+        })
     }
 
     pub(super) fn alter(&mut self) -> Result<Statement> {
@@ -240,7 +274,11 @@ impl StatementParser<'_> {
             }
             columns.push(column);
             if !self.eat(&Token::Comma) {
-                return Ok(Statement::AlterSource { kind, name, columns });
+                return Ok(Statement::AlterSource {
+                    kind,
+                    name,
+                    columns,
+                });
             }
         }
     }

@@ -12,7 +12,9 @@ const UNITS: &[(&str, i64)] = &[
 /// The milliseconds of a unit, in the singular or plural.
 pub(crate) fn unit_ms(word: &str) -> Option<i64> {
     let word = word.to_ascii_uppercase();
-    let (_, ms) = UNITS.iter().find(|(unit, _)| word.strip_suffix('S').unwrap_or(&word) == *unit)?;
+    let (_, ms) = UNITS
+        .iter()
+        .find(|(unit, _)| word.strip_suffix('S').unwrap_or(&word) == *unit)?;
     Some(*ms)
 }
 
@@ -25,7 +27,11 @@ pub fn parse_duration_ms(text: &str) -> Option<i64> {
     let mut words = text.split_whitespace();
     let (number, unit, rest) = (words.next()?, words.next()?, words.next());
     let number: i64 = number.parse().ok().filter(|number| *number >= 0)?;
-    if rest.is_some() { None } else { number.checked_mul(unit_ms(unit)?) }
+    if rest.is_some() {
+        None
+    } else {
+        number.checked_mul(unit_ms(unit)?)
+    }
 }
 
 #[cfg(test)]
@@ -37,7 +43,16 @@ mod tests {
         assert_eq!(parse_duration_ms("30 SECONDS"), Some(30_000));
         assert_eq!(parse_duration_ms(" 1  day "), Some(86_400_000));
         assert_eq!(parse_duration_ms("0 milliseconds"), Some(0));
-        for text in ["", "1", "SECONDS", "-1 SECOND", "1.5 HOURS", "1 WEEK", "1 DAY 2", "1 SECONDSS"] {
+        for text in [
+            "",
+            "1",
+            "SECONDS",
+            "-1 SECOND",
+            "1.5 HOURS",
+            "1 WEEK",
+            "1 DAY 2",
+            "1 SECONDSS",
+        ] {
             assert_eq!(parse_duration_ms(text), None, "{text}");
         }
         assert_eq!(parse_duration_ms("9223372036854775807 DAYS"), None);

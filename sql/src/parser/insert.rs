@@ -25,14 +25,22 @@ impl StatementParser<'_> {
             }
             Some("VALUES") => {
                 let rows = self.rows(columns.as_deref())?;
-                Ok(Statement::InsertValues { target, columns, rows })
+                Ok(Statement::InsertValues {
+                    target,
+                    columns,
+                    rows,
+                })
             }
             Some("SELECT") if columns.is_some() => Err(Error::unsupported(
                 "a list of columns before SELECT is not supported",
             )
             .at(named)
             .hint("give the columns their names in the query: SELECT a AS b")),
-            Some("SELECT") => Ok(Statement::InsertSelect { target, with, query: self.query()? }),
+            Some("SELECT") => Ok(Statement::InsertSelect {
+                target,
+                with,
+                query: self.query()?,
+            }),
             _ => Err(self.wanted_one_of(&["VALUES", "SELECT"], "")),
         }
     }

@@ -7,9 +7,7 @@
 
 use std::ops::Range;
 
-use datafusion::sql::sqlparser::tokenizer::{
-    Location, Span, Token, TokenWithSpan, Tokenizer,
-};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 use crate::dialect::KsqlDialect;
 use crate::error::{Error, Result, quoted};
@@ -57,7 +55,10 @@ pub(crate) fn lex(dialect: &KsqlDialect, text: &str, start: Location) -> Result<
     }
     // One column wide, just behind the last word and not behind a trailing comment.
     let after = Location::new(end.line, end.column + 1);
-    tokens.push(TokenWithSpan { token: Token::EOF, span: Span::new(end, after) });
+    tokens.push(TokenWithSpan {
+        token: Token::EOF,
+        span: Span::new(end, after),
+    });
     let last = ranges.last().map_or(0, |range: &Range<usize>| range.end);
     ranges.push(last..last);
     Ok(Lexed { tokens, ranges })
@@ -96,14 +97,18 @@ fn foreign(token: &Token, text: &str, rest: &str) -> Option<Error> {
                     .hint("give it a value with DEFINE"),
             )
         }
-        Token::Placeholder(_) => {
-            Some(Error::unsupported(format!("parameters such as {} are not supported", quoted(text))))
-        }
-        Token::Word(word) if word.quote_style.is_none() && text.contains('.') => {
-            Some(Error::syntax(format!("{} is neither a number nor a name", quoted(text))))
-        }
+        Token::Placeholder(_) => Some(Error::unsupported(format!(
+            "parameters such as {} are not supported",
+            quoted(text)
+        ))),
+        Token::Word(word) if word.quote_style.is_none() && text.contains('.') => Some(
+            Error::syntax(format!("{} is neither a number nor a name", quoted(text))),
+        ),
         Token::Char(c) => {
-            let error = Error::syntax(format!("the character {} has no meaning here", quoted(text)));
+            let error = Error::syntax(format!(
+                "the character {} has no meaning here",
+                quoted(text)
+            ));
             Some(match c {
                 '‘' | '’' | '“' | '”' | '„' | '´' => {
                     error.hint("text is in straight single quotes: 'text'")
@@ -124,11 +129,17 @@ fn unfinished(error: Error) -> Error {
         "the text is not closed: a ' is missing"
     } else if let Some(quote) = words.strip_prefix("expected close delimiter ") {
         let quote = quote.chars().nth(1).unwrap_or('"');
-        return Error { message: format!("the name is not closed: a {quote} is missing"), ..error };
+        return Error {
+            message: format!("the name is not closed: a {quote} is missing"),
+            ..error
+        };
     } else {
         return error;
     };
-    Error { message: message.into(), ..error }
+    Error {
+        message: message.into(),
+        ..error
+    }
 }
 
 /// Byte offsets of places that come in order.
@@ -140,7 +151,11 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, at: Location::new(1, 1), offset: 0 }
+        Self {
+            text,
+            at: Location::new(1, 1),
+            offset: 0,
+        }
     }
 
     fn offset(&mut self, wanted: Location) -> usize {

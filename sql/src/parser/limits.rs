@@ -59,7 +59,10 @@ pub(crate) fn check_shape(tokens: &[TokenWithSpan]) -> Result<Option<Span>> {
                 ))
                 .at(*span));
             }
-            levels.push(Level { opened: Some(*span), ..Level::default() });
+            levels.push(Level {
+                opened: Some(*span),
+                ..Level::default()
+            });
             continue;
         }
         if matches!(token, Token::RParen | Token::RBracket) {
@@ -69,7 +72,9 @@ pub(crate) fn check_shape(tokens: &[TokenWithSpan]) -> Result<Option<Span>> {
             }
             continue;
         }
-        let Some(level) = levels.last_mut() else { continue };
+        let Some(level) = levels.last_mut() else {
+            continue;
+        };
         match weigh(token) {
             Weight::None => {}
             Weight::Separator => (level.terms, level.chain) = (0, 0),

@@ -103,9 +103,11 @@ impl StatementParser<'_> {
         });
         if let Some(ahead) = star {
             let span = self.span_at(ahead);
-            return Err(Error::unsupported("->* is not supported in a pull query yet")
-                .at(span)
-                .hint("name the fields"));
+            return Err(
+                Error::unsupported("->* is not supported in a pull query yet")
+                    .at(span)
+                    .hint("name the fields"),
+            );
         }
         let query = self.parse_query().map_err(|error| self.sql_error(error))?;
         if !self.at_end()
@@ -252,7 +254,11 @@ impl StatementParser<'_> {
             .map(Clause::text)
             .collect();
         // A misspelt clause looks like an alias of the last source.
-        let sources = query.from.joins.last().map_or(&query.from.source, |join| &join.right);
+        let sources = query
+            .from
+            .joins
+            .last()
+            .map_or(&query.from.source, |join| &join.right);
         if seen.is_empty()
             && let Some(alias) = &sources.alias
             && let Some(error) = self.misspelt_name(alias, &possible)
@@ -271,19 +277,26 @@ impl StatementParser<'_> {
     /// The word that is next, if it is nearly one of the clauses.
     fn misspelt(&self, clauses: &[&str]) -> Option<Error> {
         let close = self.word().and_then(|word| first_word(word, clauses))?;
-        let error = self.wanted(&format!("{} or the end of the query", super::tokens::list(clauses)));
+        let error = self.wanted(&format!(
+            "{} or the end of the query",
+            super::tokens::list(clauses)
+        ));
         Some(error.hint(format!("did you mean {close}?")))
     }
 
     fn misspelt_alias(&self, items: &[SelectItem], clauses: &[&str]) -> Option<Error> {
         match &items.last()?.kind {
-            SelectItemKind::Expr { alias: Some(alias), .. } => self.misspelt_name(alias, clauses),
+            SelectItemKind::Expr {
+                alias: Some(alias), ..
+            } => self.misspelt_name(alias, clauses),
             _ => None,
         }
     }
 
     fn misspelt_name(&self, name: &Name, clauses: &[&str]) -> Option<Error> {
-        let close = (!name.quoted).then(|| first_word(&name.value, clauses)).flatten()?;
+        let close = (!name.quoted)
+            .then(|| first_word(&name.value, clauses))
+            .flatten()?;
         let list = super::tokens::list(clauses);
         let error = Error::syntax(format!("expected {list}, found \"{name}\"")).at(name.span);
         Some(error.hint(format!("did you mean {close}?")))
@@ -293,7 +306,8 @@ impl StatementParser<'_> {
         let first = self.index();
         let kind = if self.eat(&Token::Mul) {
             SelectItemKind::Wildcard
-        } else if *self.token_at_offset(1) == Token::Period && *self.token_at_offset(2) == Token::Mul
+        } else if *self.token_at_offset(1) == Token::Period
+            && *self.token_at_offset(2) == Token::Mul
         {
             let source = self.name("the name of a source")?;
             self.skip();
@@ -306,10 +320,16 @@ impl StatementParser<'_> {
                 self.skip();
                 SelectItemKind::StructWildcard(expr)
             } else {
-                SelectItemKind::Expr { expr, alias: self.alias()? }
+                SelectItemKind::Expr {
+                    expr,
+                    alias: self.alias()?,
+                }
             }
         };
-        Ok(SelectItem { kind, span: self.span_from(first) })
+        Ok(SelectItem {
+            kind,
+            span: self.span_from(first),
+        })
     }
 
     /// `[AS] name`
@@ -322,7 +342,11 @@ impl StatementParser<'_> {
             Token::Word(word) => !keywords::is_reserved(word) && !self.starts_clause(),
             _ => false,
         };
-        if named { self.name("a name").map(Some) } else { Ok(None) }
+        if named {
+            self.name("a name").map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Whether the word that is next, which could be a name, starts a clause.
@@ -339,7 +363,8 @@ impl StatementParser<'_> {
     fn is_window_at(&self, ahead: usize) -> bool {
         self.word_at(ahead) == Some("WINDOW")
             && [1, 2].into_iter().any(|next| {
-                self.word_at(ahead + next).is_some_and(|word| WINDOWS.contains(&word))
+                self.word_at(ahead + next)
+                    .is_some_and(|word| WINDOWS.contains(&word))
             })
     }
 
@@ -363,9 +388,14 @@ impl StatementParser<'_> {
         }
         let name = self.name("the name of a stream or table")?;
         if *self.token_at_offset(0) == Token::Period {
-            return Err(self.wanted("the end of the name").hint("names have no schema here"));
+            return Err(self
+                .wanted("the end of the name")
+                .hint("names have no schema here"));
         }
-        Ok(TableRef { name, alias: self.alias()? })
+        Ok(TableRef {
+            name,
+            alias: self.alias()?,
+        })
     }
 
     fn join(&mut self) -> Result<Option<Join>> {
@@ -386,13 +416,23 @@ impl StatementParser<'_> {
             return Err(self.not_yet("USING").hint("write ON a.id = b.id"));
         }
         if !self.eat_word("ON") {
-            let wanted: &[&str] = if within.is_some() { &["ON"] } else { &["WITHIN", "ON"] };
+            let wanted: &[&str] = if within.is_some() {
+                &["ON"]
+            } else {
+                &["WITHIN", "ON"]
+            };
             return Err(self
                 .misspelt_source(&right, wanted)
                 .unwrap_or_else(|| self.wanted_one_of(wanted, " and the condition of the join")));
         }
         let on = self.expr()?;
-        Ok(Some(Join { kind, right, within, on, span: self.span_from(first) }))
+        Ok(Some(Join {
+            kind,
+            right,
+            within,
+            on,
+            span: self.span_from(first),
+        }))
     }
 
     fn misspelt_source(&self, source: &TableRef, clauses: &[&str]) -> Option<Error> {
@@ -419,5 +459,8 @@ impl StatementParser<'_> {
 fn first_word<'c>(word: &str, clauses: &[&'c str]) -> Option<&'c str> {
     let first = |clause: &'c str| clause.split(' ').next().unwrap_or(clause);
     let close = suggest(word, clauses.iter().map(|clause| first(clause)))?;
-    clauses.iter().find(|clause| first(clause) == close).copied()
+    clauses
+        .iter()
+        .find(|clause| first(clause) == close)
+        .copied()
 }

@@ -28,12 +28,16 @@ impl StatementParser<'_> {
         if all {
             self.skip();
         }
-        let kind = self.word().and_then(|word| SHOWN.iter().find(|(name, _)| *name == word));
+        let kind = self
+            .word()
+            .and_then(|word| SHOWN.iter().find(|(name, _)| *name == word));
         let Some((_, kind)) = kind else {
             if matches!(self.word(), Some("CONNECTORS" | "CONNECTOR")) {
-                return Err(Error::unsupported("connectors of Kafka Connect are not supported")
-                    .at(self.span())
-                    .hint("SHOW SINKS lists the sinks"));
+                return Err(
+                    Error::unsupported("connectors of Kafka Connect are not supported")
+                        .at(self.span())
+                        .hint("SHOW SINKS lists the sinks"),
+                );
             }
             let words: Vec<&str> = SHOWN.iter().map(|(word, _)| *word).collect();
             return Err(self.wanted_one_of(&words, &format!(" after {verb}")));
@@ -70,7 +74,9 @@ impl StatementParser<'_> {
         let more = matches!(self.token_at_offset(1), Token::Word(_));
         if self.word() == Some("FUNCTION") && more {
             self.skip();
-            return Ok(Statement::DescribeFunction(self.name("the name of a function")?));
+            return Ok(Statement::DescribeFunction(
+                self.name("the name of a function")?,
+            ));
         }
         // DESCRIBE TABLE t is what other systems say.
         if matches!(self.word(), Some("STREAM" | "TABLE" | "SINK")) && more {
@@ -98,7 +104,10 @@ impl StatementParser<'_> {
             && *self.token_at_offset(1) != Token::EOF;
         if starts || *self.token_at_offset(0) == Token::LParen {
             let inner = Box::new(self.parsed()?);
-            return Ok(Statement::Explain { analyze, target: ExplainTarget::Statement(inner) });
+            return Ok(Statement::Explain {
+                analyze,
+                target: ExplainTarget::Statement(inner),
+            });
         }
         let target = ExplainTarget::Query(self.query_id()?);
         Ok(Statement::Explain { analyze, target })
@@ -108,7 +117,11 @@ impl StatementParser<'_> {
     pub(super) fn query_id(&mut self) -> Result<Name> {
         let span = self.span();
         if let Token::SingleQuotedString(id) = self.token_at_offset(0) {
-            let name = Name { value: id.clone(), quoted: true, span };
+            let name = Name {
+                value: id.clone(),
+                quoted: true,
+                span,
+            };
             self.skip();
             return Ok(name);
         }
@@ -119,8 +132,13 @@ impl StatementParser<'_> {
         self.skip();
         let (topic, topic_span) = self.topic()?;
         let from_beginning = self.eat_words(&["FROM", "BEGINNING"]);
-        let mut print =
-            Print { topic, topic_span, from_beginning, interval: None, limit: None };
+        let mut print = Print {
+            topic,
+            topic_span,
+            from_beginning,
+            interval: None,
+            limit: None,
+        };
         if self.eat_word("INTERVAL") || self.eat_word("SAMPLE") {
             let (interval, span) = self.integer("the interval")?;
             if interval == 0 {

@@ -32,8 +32,17 @@ impl<'a> Splitter<'a> {
     /// The pieces of `text`.
     pub fn new(text: &'a str) -> Self {
         // Editors on Windows put a byte order mark in front of a file.
-        let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        Self { text, offset: mark, line: 1, column: 1 + usize::from(mark > 0) }
+        let mark = if text.starts_with('\u{feff}') {
+            '\u{feff}'.len_utf8()
+        } else {
+            0
+        };
+        Self {
+            text,
+            offset: mark,
+            line: 1,
+            column: 1 + usize::from(mark > 0),
+        }
     }
 }
 
@@ -168,7 +177,10 @@ mod tests {
             ]
         );
         for piece in Splitter::new(text) {
-            assert_eq!(&text[piece.offset..piece.offset + piece.text.len()], piece.text);
+            assert_eq!(
+                &text[piece.offset..piece.offset + piece.text.len()],
+                piece.text
+            );
         }
     }
 
@@ -180,14 +192,23 @@ mod tests {
 
     #[test]
     fn complete_statements() {
-        for text in
-            ["a;", "a; ", "a;\n-- c", "a; /* c */ ", "a; b;", ";", "'x';", "'it''s';", "a;--;", "/**/;"]
-        {
+        for text in [
+            "a;",
+            "a; ",
+            "a;\n-- c",
+            "a; /* c */ ",
+            "a; b;",
+            ";",
+            "'x';",
+            "'it''s';",
+            "a;--;",
+            "/**/;",
+        ] {
             assert!(complete(text), "{text}");
         }
         for text in [
-            "", "a", "a; b", "'a;", "'a;'", "\"a;", "a -- ;", "a /* ;", "a; /* b", "'a''; ", "/*/;",
-            "a; 'b'", "a; - b", "`;",
+            "", "a", "a; b", "'a;", "'a;'", "\"a;", "a -- ;", "a /* ;", "a; /* b", "'a''; ",
+            "/*/;", "a; 'b'", "a; - b", "`;",
         ] {
             assert!(!complete(text), "{text}");
         }

@@ -15,11 +15,26 @@ use crate::error::{Error, Position, Result, quoted, suggest};
 
 /// Statements of other systems, and what to do instead.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("DELETE", "delete a row of a table by writing a record of its key without a value"),
-    ("UPDATE", "INSERT a row of the same key: it replaces the one before"),
-    ("MERGE", "INSERT a row of the same key: it replaces the one before"),
-    ("UPSERT", "INSERT a row of the same key: it replaces the one before"),
-    ("TRUNCATE", "DROP the source with DELETE TOPIC and create it again"),
+    (
+        "DELETE",
+        "delete a row of a table by writing a record of its key without a value",
+    ),
+    (
+        "UPDATE",
+        "INSERT a row of the same key: it replaces the one before",
+    ),
+    (
+        "MERGE",
+        "INSERT a row of the same key: it replaces the one before",
+    ),
+    (
+        "UPSERT",
+        "INSERT a row of the same key: it replaces the one before",
+    ),
+    (
+        "TRUNCATE",
+        "DROP the source with DELETE TOPIC and create it again",
+    ),
     ("RUN", "start kappa with -f and the script"),
     ("DESC", "use DESCRIBE"),
     ("USE", "there is one name space: names need no schema"),
@@ -65,7 +80,13 @@ impl<'a> StatementParser<'a> {
         let cursor = Parser::new(dialect)
             .with_recursion_limit(RECURSION_MAX)
             .with_tokens_with_locations(tokens);
-        let mut it = Self { cursor, dialect, text, ranges, unclosed };
+        let mut it = Self {
+            cursor,
+            dialect,
+            text,
+            ranges,
+            unclosed,
+        };
         parse(&mut it).map_err(|error| it.placed(error))
     }
 
@@ -115,7 +136,11 @@ impl<'a> StatementParser<'a> {
     fn no_statement(&self, word: &str) -> Error {
         let error = Error::syntax(format!("{} is not a statement", quoted(word))).at(self.span());
         if let Some((_, instead)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == word) {
-            return Error { kind: crate::error::ErrorKind::Unsupported, ..error }.hint(*instead);
+            return Error {
+                kind: crate::error::ErrorKind::Unsupported,
+                ..error
+            }
+            .hint(*instead);
         }
         match suggest(word, STATEMENTS.iter().copied()) {
             Some(close) => error.hint(format!("did you mean {close}?")),
@@ -141,7 +166,9 @@ impl<'a> StatementParser<'a> {
 
     /// An expression, as sqlparser reads it.
     pub(super) fn expr(&mut self) -> Result<Expr> {
-        self.cursor.parse_expr().map_err(|error| self.sql_error(error))
+        self.cursor
+            .parse_expr()
+            .map_err(|error| self.sql_error(error))
     }
 
     /// `a, b, c` or `(a, b, c)`.
@@ -180,7 +207,11 @@ impl<'a> StatementParser<'a> {
 
     /// The source from the token of that index to the one before the next.
     pub(super) fn source(&self, first: usize) -> &'a str {
-        let last = self.index().saturating_sub(1).max(first).min(self.ranges.len() - 1);
+        let last = self
+            .index()
+            .saturating_sub(1)
+            .max(first)
+            .min(self.ranges.len() - 1);
         &self.text[self.ranges[first].start..self.ranges[last].end]
     }
 
@@ -201,7 +232,9 @@ impl<'a> StatementParser<'a> {
     /// Gives an error the place, length and spelling of the token it is about.
     fn placed(&self, mut error: Error) -> Error {
         let end = self.token(self.ranges.len() - 1).span.start;
-        let Some(at) = error.position else { return error };
+        let Some(at) = error.position else {
+            return error;
+        };
         let place = (at.line as u64, at.column as u64);
         if place == (end.line, end.column) {
             return match self.unclosed {
@@ -209,7 +242,9 @@ impl<'a> StatementParser<'a> {
                 None => error,
             };
         }
-        let Some(index) = self.token_starting_at(place) else { return error };
+        let Some(index) = self.token_starting_at(place) else {
+            return error;
+        };
         let span = self.token(index).span;
         if at.len == 1 && span.start.line == span.end.line {
             let len = (span.end.column - span.start.column).max(1) as usize;
@@ -235,7 +270,11 @@ impl<'a> StatementParser<'a> {
         let (mut low, mut high) = (0, self.ranges.len());
         while low < high {
             let middle = low.midpoint(high);
-            if start(middle) < place { low = middle + 1 } else { high = middle }
+            if start(middle) < place {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         (low < self.ranges.len() && start(low) == place).then_some(low)
     }

@@ -39,7 +39,10 @@ mod tests {
             ("FORMAT".to_owned(), "'${n}'".to_owned()),
         ]);
         let check = |text, out| assert_eq!(substitute(text, &variables), out);
-        check("PARTITIONS=${n}, FORMAT=${Format};", "PARTITIONS=4, FORMAT='${n}';");
+        check(
+            "PARTITIONS=${n}, FORMAT=${Format};",
+            "PARTITIONS=4, FORMAT='${n}';",
+        );
         check("'a${n}b' ${x} $n ${ n } ${", "'a4b' ${x} $n 4 ${");
         check("${${n}}", "${4}");
     }

@@ -42,7 +42,10 @@ pub(crate) trait Tokens {
     }
 
     fn at_words(&self, words: &[&str]) -> bool {
-        words.iter().enumerate().all(|(ahead, word)| self.word_at(ahead) == Some(word))
+        words
+            .iter()
+            .enumerate()
+            .all(|(ahead, word)| self.word_at(ahead) == Some(word))
     }
 
     /// Consumes the words if all of them are next, in this order.
@@ -55,11 +58,19 @@ pub(crate) trait Tokens {
     }
 
     fn expect(&mut self, token: &Token) -> Result<()> {
-        if self.eat(token) { Ok(()) } else { Err(self.wanted(&format!("\"{token}\""))) }
+        if self.eat(token) {
+            Ok(())
+        } else {
+            Err(self.wanted(&format!("\"{token}\"")))
+        }
     }
 
     fn expect_word(&mut self, word: &str) -> Result<()> {
-        if self.eat_word(word) { Ok(()) } else { Err(self.wanted_one_of(&[word], "")) }
+        if self.eat_word(word) {
+            Ok(())
+        } else {
+            Err(self.wanted_one_of(&[word], ""))
+        }
     }
 
     /// `expected …, found …` at the next token.
@@ -74,7 +85,10 @@ pub(crate) trait Tokens {
     /// The same for words, with the likely one as a hint. `context` follows the list.
     fn wanted_one_of(&self, words: &[&str], context: &str) -> Error {
         let error = self.wanted(&format!("{}{context}", list(words)));
-        match self.word().and_then(|found| suggest(found, words.iter().copied())) {
+        match self
+            .word()
+            .and_then(|found| suggest(found, words.iter().copied()))
+        {
             Some(close) => error.hint(format!("did you mean {close}?")),
             None => error,
         }
@@ -88,13 +102,17 @@ pub(crate) trait Tokens {
                     return Err(Error::invalid("a name cannot be empty").at(self.span()));
                 }
                 let quoted = word.quote_style.is_some();
-                Name { value: word.value.clone(), quoted, span: self.span() }
+                Name {
+                    value: word.value.clone(),
+                    quoted,
+                    span: self.span(),
+                }
             }
             Token::Word(word) => {
                 let reserved = word.value.clone();
-                return Err(self
-                    .wanted(what)
-                    .hint(format!("{reserved} is reserved: as a name, write `{reserved}`")));
+                return Err(self.wanted(what).hint(format!(
+                    "{reserved} is reserved: as a name, write `{reserved}`"
+                )));
             }
             Token::SingleQuotedString(text) if !text.is_empty() => {
                 let hint = format!("text is in single quotes, a name is not: `{text}`");

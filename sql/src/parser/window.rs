@@ -40,7 +40,11 @@ impl StatementParser<'_> {
         let span = self.span_from(first);
         let missing = |what: &str| Error::invalid(format!("a {word} window needs {what}")).at(span);
         let size_ms = options.size_ms.ok_or_else(|| {
-            missing(if word == "SESSION" { "the gap that ends a session" } else { "a SIZE" })
+            missing(if word == "SESSION" {
+                "the gap that ends a session"
+            } else {
+                "a SIZE"
+            })
         })?;
         let advance_ms = options.advance_ms;
         let kind = match word.as_str() {
@@ -50,13 +54,25 @@ impl StatementParser<'_> {
                 advance_ms: advance_ms.ok_or_else(|| missing("ADVANCE BY"))?,
             },
             "SESSION" => WindowKind::Session { gap_ms: size_ms },
-            _ => WindowKind::Sliding { size_ms, advance_ms },
+            _ => WindowKind::Sliding {
+                size_ms,
+                advance_ms,
+            },
         };
         if advance_ms.is_some_and(|advance_ms| advance_ms > size_ms) {
             return Err(Error::invalid("a window cannot advance by more than its size").at(span));
         }
-        let Options { retention_ms, grace_ms, .. } = options;
-        Ok(Window { kind, retention_ms, grace_ms, span })
+        let Options {
+            retention_ms,
+            grace_ms,
+            ..
+        } = options;
+        Ok(Window {
+            kind,
+            retention_ms,
+            grace_ms,
+            span,
+        })
     }
 
     fn window_options(&mut self, window: &str) -> Result<Options> {
@@ -68,7 +84,8 @@ impl StatementParser<'_> {
         let mut options = Options::default();
         loop {
             let first = self.index();
-            let bare_gap = window == "SESSION" && matches!(self.token_at_offset(0), Token::Number(..));
+            let bare_gap =
+                window == "SESSION" && matches!(self.token_at_offset(0), Token::Number(..));
             let word = match self.word() {
                 _ if bare_gap => "GAP".to_owned(),
                 Some(word) if allowed.contains(&word) => word.to_owned(),
@@ -78,13 +95,22 @@ impl StatementParser<'_> {
                 self.skip();
             }
             let option = match word.as_str() {
-                "SIZE" => (&mut options.size_ms, self.positive_duration_ms("the size of a window")?),
+                "SIZE" => (
+                    &mut options.size_ms,
+                    self.positive_duration_ms("the size of a window")?,
+                ),
                 "GAP" => (&mut options.size_ms, self.positive_duration_ms("the gap")?),
                 "ADVANCE" => {
                     self.expect_word("BY")?;
-                    (&mut options.advance_ms, self.positive_duration_ms("the advance")?)
+                    (
+                        &mut options.advance_ms,
+                        self.positive_duration_ms("the advance")?,
+                    )
                 }
-                "RETENTION" => (&mut options.retention_ms, self.duration_ms("the retention")?),
+                "RETENTION" => (
+                    &mut options.retention_ms,
+                    self.duration_ms("the retention")?,
+                ),
                 _ => {
                     self.eat_word("PERIOD");
                     (&mut options.grace_ms, self.duration_ms("the grace period")?)
@@ -122,6 +148,11 @@ impl StatementParser<'_> {
         } else {
             None
         };
-        Ok(Some(Within { before_ms, after_ms, grace_ms, span: self.span_from(first) }))
+        Ok(Some(Within {
+            before_ms,
+            after_ms,
+            grace_ms,
+            span: self.span_from(first),
+        }))
     }
 }

@@ -25,7 +25,11 @@ pub(super) fn contains_aggregate(expr: &Expr) -> bool {
     // The closure never fails.
     let _ = expr.apply(|node| {
         found |= matches!(node, Expr::AggregateFunction(_));
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(if found {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
     });
     found
 }
@@ -36,8 +40,12 @@ pub(super) fn schema_with_bounds(query: &Query, scope: &Scope) -> Result<DFSchem
     if query.window.is_none() || query.group_by.is_empty() {
         return Ok(Arc::clone(schema));
     }
-    let bounds = [column::WINDOWSTART, column::WINDOWEND]
-        .map(|name| (None::<TableReference>, Arc::new(Field::new(name, DataType::Int64, false))));
+    let bounds = [column::WINDOWSTART, column::WINDOWEND].map(|name| {
+        (
+            None::<TableReference>,
+            Arc::new(Field::new(name, DataType::Int64, false)),
+        )
+    });
     let bounds = DFSchema::new_with_metadata(bounds.to_vec(), Default::default());
     bounds
         .and_then(|bounds| schema.join(&bounds))
@@ -56,13 +64,17 @@ pub(super) fn plan(
     if let Some(window) = &query.window
         && scope.kind == Kind::Table
     {
-        return Err(Error::invalid("WINDOW clause is not supported on tables: a table's rows have no place in time")
-            .at(window.span));
+        return Err(Error::invalid(
+            "WINDOW clause is not supported on tables: a table's rows have no place in time",
+        )
+        .at(window.span));
     }
     let emit = match query.emit {
         Some(Emit::Final) if window.is_none() => {
-            return Err(Error::invalid("EMIT FINAL is only supported for windowed aggregations")
-                .at(query.spans.emit));
+            return Err(
+                Error::invalid("EMIT FINAL is only supported for windowed aggregations")
+                    .at(query.spans.emit),
+            );
         }
         Some(Emit::Final) => node::Emit::Final,
         _ => node::Emit::Changes,
@@ -72,17 +84,23 @@ pub(super) fn plan(
     for expr in &query.group_by {
         let planned = plan_expr(catalog, expr, scope.plan.schema())?;
         if contains_aggregate(&planned) {
-            return Err(Error::invalid(format!("GROUP BY cannot group by an aggregate: {expr}"))
-                .at(query.spans.group_by));
+            return Err(
+                Error::invalid(format!("GROUP BY cannot group by an aggregate: {expr}"))
+                    .at(query.spans.group_by),
+            );
         }
         if group.contains(&planned) {
-            return Err(Error::invalid(format!("GROUP BY names {expr} twice"))
-                .at(query.spans.group_by));
+            return Err(
+                Error::invalid(format!("GROUP BY names {expr} twice")).at(query.spans.group_by)
+            );
         }
         group.push(planned);
     }
     let schema = schema_with_bounds(query, &scope)?;
-    let having = query.having.as_ref().map(|having| plan_expr(catalog, having, &schema));
+    let having = query
+        .having
+        .as_ref()
+        .map(|having| plan_expr(catalog, having, &schema));
     let having = having.transpose()?;
     let mut aggregates: Vec<Expr> = Vec::new();
     for expr in items.iter().map(|item| &item.expr).chain(&having) {
@@ -108,17 +126,27 @@ pub(super) fn plan(
     )
     .map_err(|error| from_datafusion(&error, &input))?;
     let outputs = Outputs::of(&node, &input);
-    scope.key = outputs.group.iter().map(|(_, output)| output.clone()).collect();
+    scope.key = outputs
+        .group
+        .iter()
+        .map(|(_, output)| output.clone())
+        .collect();
     scope.window = window.map(key_window);
     scope.kind = Kind::Table;
     scope.changes = having.is_some();
     scope.rowtime = unqualified(column::ROWTIME);
     scope.op = unqualified(column::OP);
-    scope.bounds =
-        window.map(|_| [unqualified(column::WINDOWSTART), unqualified(column::WINDOWEND)]);
+    scope.bounds = window.map(|_| {
+        [
+            unqualified(column::WINDOWSTART),
+            unqualified(column::WINDOWEND),
+        ]
+    });
     scope.extend(node);
     for item in &mut items {
-        item.expr = outputs.rewrite(&item.expr, &scope.plan).map_err(|e| e.or_at(item.span))?;
+        item.expr = outputs
+            .rewrite(&item.expr, &scope.plan)
+            .map_err(|e| e.or_at(item.span))?;
     }
     if let Some(having) = having {
         let predicate = outputs.rewrite(&having, &scope.plan)?;
@@ -143,7 +171,9 @@ fn collect_aggregates(expr: &Expr, into: &mut Vec<Expr>) -> Result<()> {
         Ok(TreeNodeRecursion::Jump)
     });
     match nested {
-        Some(call) => Err(Error::invalid(format!("Aggregate functions can not be nested: {call}"))),
+        Some(call) => Err(Error::invalid(format!(
+            "Aggregate functions can not be nested: {call}"
+        ))),
         None => Ok(()),
     }
 }
@@ -196,7 +226,9 @@ impl Outputs {
             Some(name) => Err(Error::invalid(format!(
                 "Non-aggregate SELECT expression(s) not part of GROUP BY: {name}"
             ))
-            .hint(format!("add {name} to GROUP BY, or take an aggregate of it"))),
+            .hint(format!(
+                "add {name} to GROUP BY, or take an aggregate of it"
+            ))),
             None => Ok(rewritten),
         }
     }
@@ -205,12 +237,16 @@ impl Outputs {
 /// KSQL's result of an aggregate where it differs from SQL's: SUM of INTEGER is an INTEGER, and
 /// SUM and AVG of no value are zero.
 fn ksql_result(call: &Expr, output: Expr, input: &DFSchema) -> Expr {
-    let Expr::AggregateFunction(function) = call else { return output };
-    let argument = function.params.args.first().and_then(|arg| arg.get_type(input).ok());
+    let Expr::AggregateFunction(function) = call else {
+        return output;
+    };
+    let argument = function
+        .params
+        .args
+        .first()
+        .and_then(|arg| arg.get_type(input).ok());
     match (function.func.name(), argument) {
-        ("sum", Some(DataType::Int32)) => {
-            coalesce(cast(output, DataType::Int32), lit(0_i32))
-        }
+        ("sum", Some(DataType::Int32)) => coalesce(cast(output, DataType::Int32), lit(0_i32)),
         ("sum", Some(DataType::Int64)) => coalesce(output, lit(0_i64)),
         ("sum", Some(DataType::Float64)) => coalesce(output, lit(0.0_f64)),
         ("sum", Some(decimal @ (DataType::Decimal128(..) | DataType::Decimal256(..)))) => {
@@ -230,9 +266,14 @@ fn coalesce(value: Expr, default: Expr) -> Expr {
 
 fn key_window(window: WindowSpec) -> KeyWindow {
     match window {
-        WindowSpec::Hopping { size_ms, advance_ms, .. } => {
-            KeyWindow::Time { size_ms, hopping: size_ms != advance_ms }
-        }
+        WindowSpec::Hopping {
+            size_ms,
+            advance_ms,
+            ..
+        } => KeyWindow::Time {
+            size_ms,
+            hopping: size_ms != advance_ms,
+        },
         WindowSpec::Session { .. } => KeyWindow::Session,
     }
 }
@@ -256,20 +297,43 @@ fn window_spec(window: &Window) -> Result<WindowSpec> {
         .at(window.span));
     }
     Ok(match window.kind {
-        WindowKind::Tumbling { size_ms } => {
-            WindowSpec::Hopping { size_ms, advance_ms: size_ms, grace_ms, retention_ms }
-        }
-        WindowKind::Hopping { size_ms, advance_ms } => {
-            WindowSpec::Hopping { size_ms, advance_ms, grace_ms, retention_ms }
-        }
-        WindowKind::Session { gap_ms } => WindowSpec::Session { gap_ms, grace_ms, retention_ms },
-        WindowKind::Sliding { size_ms, advance_ms: Some(advance_ms) } => {
-            WindowSpec::Hopping { size_ms, advance_ms, grace_ms, retention_ms }
-        }
-        WindowKind::Sliding { advance_ms: None, .. } => {
-            return Err(Error::unsupported("SLIDING without ADVANCE BY is not there yet")
-                .at(window.span)
-                .hint("say how far apart windows start: SLIDING (SIZE …, ADVANCE BY …)"));
+        WindowKind::Tumbling { size_ms } => WindowSpec::Hopping {
+            size_ms,
+            advance_ms: size_ms,
+            grace_ms,
+            retention_ms,
+        },
+        WindowKind::Hopping {
+            size_ms,
+            advance_ms,
+        } => WindowSpec::Hopping {
+            size_ms,
+            advance_ms,
+            grace_ms,
+            retention_ms,
+        },
+        WindowKind::Session { gap_ms } => WindowSpec::Session {
+            gap_ms,
+            grace_ms,
+            retention_ms,
+        },
+        WindowKind::Sliding {
+            size_ms,
+            advance_ms: Some(advance_ms),
+        } => WindowSpec::Hopping {
+            size_ms,
+            advance_ms,
+            grace_ms,
+            retention_ms,
+        },
+        WindowKind::Sliding {
+            advance_ms: None, ..
+        } => {
+            return Err(
+                Error::unsupported("SLIDING without ADVANCE BY is not there yet")
+                    .at(window.span)
+                    .hint("say how far apart windows start: SLIDING (SIZE …, ADVANCE BY …)"),
+            );
         }
     })
 }

@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, TableReference, plan_err};
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{
     AggregateUDF, HigherOrderUDF, ScalarUDF, TableProviderFilterPushDown, TableSource, WindowUDF,
 };
-use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast::DataType as AstType;
 
 use crate::catalog::{Catalog, Relation};
@@ -40,7 +40,11 @@ impl RelationSource {
             Scan::Continuous => relation.scan_schema(),
             Scan::Once => relation.query_schema(),
         };
-        Self { relation, scan, schema }
+        Self {
+            relation,
+            scan,
+            schema,
+        }
     }
 
     /// The relation.
@@ -97,7 +101,10 @@ pub(crate) struct Context<'a> {
 impl ContextProvider for Context<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         match self.catalog.get(name.table()) {
-            Some(relation) => Ok(Arc::new(RelationSource::new(Arc::clone(relation), self.scan))),
+            Some(relation) => Ok(Arc::new(RelationSource::new(
+                Arc::clone(relation),
+                self.scan,
+            ))),
             None => plan_err!("{} does not exist", name.table()),
         }
     }

@@ -25,7 +25,10 @@ pub(crate) fn options() -> ParserOptions {
 pub(crate) fn plan_expr(catalog: &Catalog, expr: &ast::Expr, schema: &DFSchema) -> Result<Expr> {
     let mut expr = expr.clone();
     rewrite(&mut expr)?;
-    let context = Context { catalog, scan: Scan::Continuous };
+    let context = Context {
+        catalog,
+        scan: Scan::Continuous,
+    };
     let planner = SqlToRel::new_with_options(&context, options());
     let planned = planner
         .sql_to_expr(expr, schema, &mut PlannerContext::new())
@@ -40,14 +43,12 @@ fn narrow(expr: Expr, schema: &DFSchema) -> datafusion::common::Result<Expr> {
         Ok(match expr {
             Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => {
                 match i32::try_from(value) {
-                    Ok(value) => Transformed::yes(Expr::Literal(
-                        ScalarValue::Int32(Some(value)),
-                        metadata,
-                    )),
-                    Err(_) => Transformed::no(Expr::Literal(
-                        ScalarValue::Int64(Some(value)),
-                        metadata,
-                    )),
+                    Ok(value) => {
+                        Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), metadata))
+                    }
+                    Err(_) => {
+                        Transformed::no(Expr::Literal(ScalarValue::Int64(Some(value)), metadata))
+                    }
                 }
             }
             Expr::BinaryExpr(BinaryExpr {
@@ -92,7 +93,12 @@ pub(crate) fn from_datafusion(error: &DataFusionError, schema: &DFSchema) -> Err
         }
         other => other.to_string(),
     };
-    let text = text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
+    let text = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.')
+        .to_owned();
     let it = match root {
         DataFusionError::NotImplemented(_) => Error::unsupported(text),
         _ if text.contains("Invalid function") => {
@@ -112,7 +118,10 @@ pub(crate) fn from_datafusion(error: &DataFusionError, schema: &DFSchema) -> Err
 fn field_not_found(error: &DataFusionError) -> Option<(&Column, &[Column])> {
     match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => match schema_error.as_ref() {
-            SchemaError::FieldNotFound { field, valid_fields } => Some((field, valid_fields)),
+            SchemaError::FieldNotFound {
+                field,
+                valid_fields,
+            } => Some((field, valid_fields)),
             _ => None,
         },
         _ => None,
@@ -122,7 +131,11 @@ fn field_not_found(error: &DataFusionError) -> Option<(&Column, &[Column])> {
 fn unknown_column(field: &Column, valid: &[Column], schema: &DFSchema) -> Error {
     let known = |name: &str| !name.starts_with('$');
     let mut names: Vec<String> = if valid.is_empty() {
-        schema.fields().iter().map(|field| field.name().clone()).collect()
+        schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect()
     } else {
         valid.iter().map(|column| column.name.clone()).collect()
     };
@@ -147,5 +160,8 @@ fn span_from(span: datafusion::common::Span) -> Span {
 }
 
 fn span_of(error: &DataFusionError) -> Option<Span> {
-    error.diagnostic().and_then(|diagnostic| diagnostic.span).map(span_from)
+    error
+        .diagnostic()
+        .and_then(|diagnostic| diagnostic.span)
+        .map(span_from)
 }

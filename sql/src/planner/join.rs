@@ -16,7 +16,11 @@ use crate::types::SqlType;
 pub(super) fn plan(catalog: &Catalog, left: Scope, join: &Join) -> Result<Scope> {
     let right_relation = relation(catalog, &join.right)?;
     let right_name = join.right.alias_or_name();
-    if left.sources.iter().any(|(alias, _)| *alias == right_name.value) {
+    if left
+        .sources
+        .iter()
+        .any(|(alias, _)| *alias == right_name.value)
+    {
         return Err(Error::invalid(format!(
             "Cannot join {right_name} with itself under one name: give each side an alias"
         ))
@@ -111,7 +115,11 @@ fn not_yet(what: &str) -> Error {
 
 fn conjuncts(expr: Expr) -> Vec<Expr> {
     match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::And,
+            right,
+        }) => {
             let mut all = conjuncts(*left);
             all.extend(conjuncts(*right));
             all
@@ -122,14 +130,23 @@ fn conjuncts(expr: Expr) -> Vec<Expr> {
 
 /// Takes `a = b` apart into the stream's side and the table's.
 fn sides(equality: Expr, left: &Scope, right: &Scope, join: &Join) -> Result<(Expr, Expr)> {
-    let Expr::BinaryExpr(BinaryExpr { left: a, op: Operator::Eq, right: b }) = equality else {
-        return Err(Error::invalid("a join condition is an equality, or several joined by AND")
-            .at(join.span));
+    let Expr::BinaryExpr(BinaryExpr {
+        left: a,
+        op: Operator::Eq,
+        right: b,
+    }) = equality
+    else {
+        return Err(
+            Error::invalid("a join condition is an equality, or several joined by AND")
+                .at(join.span),
+        );
     };
     let of = |expr: &Expr, scope: &Scope| {
         let refs = expr.column_refs();
         !refs.is_empty()
-            && refs.iter().all(|column| scope.plan.schema().maybe_index_of_column(column).is_some())
+            && refs
+                .iter()
+                .all(|column| scope.plan.schema().maybe_index_of_column(column).is_some())
     };
     match (of(&a, left), of(&b, right), of(&b, left), of(&a, right)) {
         (true, true, ..) => Ok((*a, *b)),
@@ -138,16 +155,11 @@ fn sides(equality: Expr, left: &Scope, right: &Scope, join: &Join) -> Result<(Ex
     }
 }
 
-fn match_type(
-    stream: Expr,
-    key: &Expr,
-    left: &Scope,
-    right: &Scope,
-    join: &Join,
-) -> Result<Expr> {
+fn match_type(stream: Expr, key: &Expr, left: &Scope, right: &Scope, join: &Join) -> Result<Expr> {
     let type_of = |expr: &Expr, scope: &Scope| {
         let schema = scope.plan.schema();
-        expr.get_type(schema).map_err(|error| from_datafusion(&error, schema))
+        expr.get_type(schema)
+            .map_err(|error| from_datafusion(&error, schema))
     };
     let (from, to) = (type_of(&stream, left)?, type_of(key, right)?);
     if from == to {
@@ -169,8 +181,10 @@ fn match_type(
 
 fn needs_key(right: &Scope, join: &Join) -> Error {
     let (alias, relation) = &right.sources[0];
-    let key: Vec<_> =
-        relation.key_columns().map(|column| format!("{alias}.{}", column.name)).collect();
+    let key: Vec<_> = relation
+        .key_columns()
+        .map(|column| format!("{alias}.{}", column.name))
+        .collect();
     Error::invalid(format!(
         "the join condition must compare the table's whole primary key ({}), and nothing else",
         key.join(", ")

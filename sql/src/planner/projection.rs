@@ -31,7 +31,10 @@ pub(super) enum Name {
     /// By that name: an alias, or a name of the star's.
     Given(String),
     /// By the column's name, with its source's where that alone is taken.
-    Column { source: Option<String>, name: String },
+    Column {
+        source: Option<String>,
+        name: String,
+    },
     /// By a field's name, numbered where that is taken.
     Field(String),
     /// By a number.
@@ -57,11 +60,17 @@ pub(super) fn expand(catalog: &Catalog, query: &Query, scope: &Scope) -> Result<
                 }
             }
             SelectItemKind::QualifiedWildcard(source) => {
-                if !scope.sources.iter().any(|(alias, _)| *alias == source.value) {
+                if !scope
+                    .sources
+                    .iter()
+                    .any(|(alias, _)| *alias == source.value)
+                {
                     let names = scope.sources.iter().map(|(alias, _)| alias.as_str());
-                    return Err(Error::unknown(format!("{source} is not a source of this query"))
-                        .at(source.span)
-                        .did_you_mean(&source.value, names));
+                    return Err(
+                        Error::unknown(format!("{source} is not a source of this query"))
+                            .at(source.span)
+                            .did_you_mean(&source.value, names),
+                    );
                 }
                 star(scope, &source.value, span, &mut items)?;
             }
@@ -79,16 +88,21 @@ pub(super) fn expand(catalog: &Catalog, query: &Query, scope: &Scope) -> Result<
                         planned.clone(),
                         name.clone(),
                     );
-                    items.push(Item { expr, name: Name::Field(name), span });
+                    items.push(Item {
+                        expr,
+                        name: Name::Field(name),
+                        span,
+                    });
                 }
             }
             SelectItemKind::Expr { expr, alias } => {
                 let planned = plan_expr(catalog, expr, &schema).map_err(|e| e.or_at(span))?;
                 let name = match (alias, expr) {
                     (Some(alias), _) => Name::Given(alias.value.clone()),
-                    (None, AstExpr::Identifier(ident)) => {
-                        Name::Column { source: None, name: ident.value.clone() }
-                    }
+                    (None, AstExpr::Identifier(ident)) => Name::Column {
+                        source: None,
+                        name: ident.value.clone(),
+                    },
                     (None, AstExpr::CompoundIdentifier(parts)) if parts.len() == 2 => {
                         Name::Column {
                             source: Some(parts[0].value.clone()),
@@ -106,7 +120,11 @@ pub(super) fn expand(catalog: &Catalog, query: &Query, scope: &Scope) -> Result<
                     }
                     (None, _) => Name::Generated,
                 };
-                items.push(Item { expr: planned, name, span });
+                items.push(Item {
+                    expr: planned,
+                    name,
+                    span,
+                });
             }
         }
     }
@@ -123,21 +141,34 @@ fn star(scope: &Scope, alias: &str, span: Span, items: &mut Vec<Item>) -> Result
             true => Name::Given(format!("{alias}_{}", column.name)),
             false => Name::Given(column.name.clone()),
         };
-        items.push(Item { expr: qualified(alias, &column.name), name, span });
+        items.push(Item {
+            expr: qualified(alias, &column.name),
+            name,
+            span,
+        });
     }
     Ok(())
 }
 
 /// `SELECT * … PARTITION BY expr`: the star has the new key, too.
 pub(super) fn add_key_to_wildcard(query: &Query, scope: &Scope, items: &mut Vec<Item>) {
-    let Some(star) =
-        query.items.iter().find(|item| matches!(item.kind, SelectItemKind::Wildcard))
+    let Some(star) = query
+        .items
+        .iter()
+        .find(|item| matches!(item.kind, SelectItemKind::Wildcard))
     else {
         return;
     };
     for key in scope.key.iter().rev() {
         if !items.iter().any(|item| item.expr == *key) {
-            items.insert(0, Item { expr: key.clone(), name: Name::Generated, span: star.span });
+            items.insert(
+                0,
+                Item {
+                    expr: key.clone(),
+                    name: Name::Generated,
+                    span: star.span,
+                },
+            );
         }
     }
 }
@@ -157,9 +188,10 @@ fn names(scope: &Scope, items: &[Item]) -> Result<Vec<String>> {
     for item in items {
         let name = match &item.name {
             Name::Given(name) => name.clone(),
-            Name::Column { source: Some(source), name }
-                if joined && plain.iter().filter(|other| *other == name).count() > 1 =>
-            {
+            Name::Column {
+                source: Some(source),
+                name,
+            } if joined && plain.iter().filter(|other| *other == name).count() > 1 => {
                 format!("{source}_{name}")
             }
             Name::Column { name, .. } => name.clone(),
@@ -187,9 +219,11 @@ fn names(scope: &Scope, items: &[Item]) -> Result<Vec<String>> {
             .at(item.span));
         }
         if !taken.insert(name.clone()) {
-            return Err(Error::invalid(format!("the projection has two columns named `{name}`"))
-                .at(item.span)
-                .hint("give one of them an alias"));
+            return Err(
+                Error::invalid(format!("the projection has two columns named `{name}`"))
+                    .at(item.span)
+                    .hint("give one of them an alias"),
+            );
         }
         all.push(name);
     }
@@ -200,8 +234,11 @@ fn names(scope: &Scope, items: &[Item]) -> Result<Vec<String>> {
 fn key_items(scope: &Scope, items: &[Item], query: &Query) -> Result<Vec<usize>> {
     let mut found = Vec::new();
     for key in &scope.key {
-        let mut positions =
-            items.iter().enumerate().filter(|(_, item)| item.expr == *key).map(|(index, _)| index);
+        let mut positions = items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| item.expr == *key)
+            .map(|(index, _)| index);
         match (positions.next(), positions.next()) {
             (Some(position), None) => found.push(position),
             (Some(_), Some(second)) => {
@@ -210,7 +247,10 @@ fn key_items(scope: &Scope, items: &[Item], query: &Query) -> Result<Vec<usize>>
                     described(key)
                 ))
                 .at(items[second].span)
-                .hint(format!("make a copy of it with AS_VALUE({})", described(key))));
+                .hint(format!(
+                    "make a copy of it with AS_VALUE({})",
+                    described(key)
+                )));
             }
             (None, _) => {
                 let name = described(key);
@@ -254,12 +294,17 @@ pub(super) fn project(
         }
     }
     let names = names(&scope, &items)?;
-    let key = if push { Vec::new() } else { key_items(&scope, &items, query)? };
+    let key = if push {
+        Vec::new()
+    } else {
+        key_items(&scope, &items, query)?
+    };
     let rest = (0..items.len()).filter(|index| !key.contains(index));
     let order: Vec<usize> = key.iter().copied().chain(rest).collect();
     if !push && order.len() == key.len() {
-        return Err(Error::invalid("The projection contains no value columns.")
-            .at(query.spans.select));
+        return Err(
+            Error::invalid("The projection contains no value columns.").at(query.spans.select)
+        );
     }
     let mut columns = Vec::new();
     let mut exprs = Vec::new();
@@ -296,7 +341,11 @@ pub(super) fn project(
             .to_owned();
         exprs.push(expr.alias(&names[index]));
         let role = if is_key { Role::Key } else { Role::Value };
-        columns.push(Column { name, data_type: sql_type, role });
+        columns.push(Column {
+            name,
+            data_type: sql_type,
+            role,
+        });
     }
     if let Some([start, end]) = &scope.bounds {
         exprs.push(start.clone().alias(column::WINDOWSTART));

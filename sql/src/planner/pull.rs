@@ -19,7 +19,10 @@ pub fn plan_pull(catalog: &Catalog, query: &PullQuery) -> Result<LogicalPlan> {
     let mut query = query.clone();
     rewrite(&mut query)?;
     check_relations(catalog, &query)?;
-    let context = Context { catalog, scan: Scan::Once };
+    let context = Context {
+        catalog,
+        scan: Scan::Once,
+    };
     let options = options().with_parse_float_as_decimal(false);
     SqlToRel::new_with_options(&context, options)
         .sql_statement_to_plan(Statement::Query(Box::new(query)))

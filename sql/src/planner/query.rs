@@ -53,8 +53,10 @@ pub fn plan_query(catalog: &Catalog, query: &Query, target: Target) -> Result<Co
         scope = join::plan(catalog, scope, joined)?;
     }
     if query.limit.is_some() && target != Target::Push {
-        return Err(Error::unsupported("LIMIT is for queries that end, not for persistent ones")
-            .at(query.spans.limit));
+        return Err(
+            Error::unsupported("LIMIT is for queries that end, not for persistent ones")
+                .at(query.spans.limit),
+        );
     }
     if let Some(filter) = &query.filter {
         let predicate = plan_expr(catalog, filter, scope.plan.schema())?;
@@ -68,17 +70,31 @@ pub fn plan_query(catalog: &Catalog, query: &Query, target: Target) -> Result<Co
         partition(catalog, query, scope, items)?
     } else {
         if !query.partition_by.is_empty() {
-            return Err(Error::invalid("GROUP BY and PARTITION BY do not go together")
-                .at(query.spans.partition_by));
+            return Err(
+                Error::invalid("GROUP BY and PARTITION BY do not go together")
+                    .at(query.spans.partition_by),
+            );
         }
         aggregate::plan(catalog, query, scope, items)?
     };
     let kind = scope.kind;
     check_kind(kind, target)?;
-    let sources = scope.sources.iter().map(|(_, relation)| Arc::clone(relation)).collect();
+    let sources = scope
+        .sources
+        .iter()
+        .map(|(_, relation)| Arc::clone(relation))
+        .collect();
     let window = scope.window;
     let Output { plan, columns } = projection::project(query, scope, items, target)?;
-    Ok(ContinuousPlan { plan, kind, columns, window, sources, emit, limit: query.limit })
+    Ok(ContinuousPlan {
+        plan,
+        kind,
+        columns,
+        window,
+        sources,
+        emit,
+        limit: query.limit,
+    })
 }
 
 fn check_kind(kind: Kind, target: Target) -> Result<()> {
@@ -106,11 +122,13 @@ fn check_kind(kind: Kind, target: Target) -> Result<()> {
 }
 
 fn check_no_aggregation(query: &Query, items: &[Item], emit: Emit) -> Result<()> {
-    if let Some(item) = items.iter().find(|item| aggregate::contains_aggregate(&item.expr)) {
-        return Err(Error::invalid(
-            "Use of aggregate functions requires a GROUP BY clause",
-        )
-        .at(item.span));
+    if let Some(item) = items
+        .iter()
+        .find(|item| aggregate::contains_aggregate(&item.expr))
+    {
+        return Err(
+            Error::invalid("Use of aggregate functions requires a GROUP BY clause").at(item.span),
+        );
     }
     if query.having.is_some() {
         return Err(Error::invalid("HAVING requires a GROUP BY clause"));
@@ -119,10 +137,10 @@ fn check_no_aggregation(query: &Query, items: &[Item], emit: Emit) -> Result<()>
         return Err(Error::invalid("WINDOW clause requires a GROUP BY clause").at(window.span));
     }
     if emit == Emit::Final {
-        return Err(Error::invalid(
-            "EMIT FINAL is only supported for windowed aggregations",
-        )
-        .at(query.spans.emit));
+        return Err(
+            Error::invalid("EMIT FINAL is only supported for windowed aggregations")
+                .at(query.spans.emit),
+        );
     }
     Ok(())
 }
@@ -138,12 +156,16 @@ fn partition(
         return Ok((scope, items));
     }
     if scope.kind == Kind::Table {
-        return Err(Error::invalid("PARTITION BY is not for tables: a table's key says which row a change is about")
-            .at(query.spans.partition_by));
+        return Err(Error::invalid(
+            "PARTITION BY is not for tables: a table's key says which row a change is about",
+        )
+        .at(query.spans.partition_by));
     }
     if scope.window.is_some() {
-        return Err(Error::unsupported("PARTITION BY of a windowed source is not there yet")
-            .at(query.spans.partition_by));
+        return Err(
+            Error::unsupported("PARTITION BY of a windowed source is not there yet")
+                .at(query.spans.partition_by),
+        );
     }
     let mut keys = Vec::new();
     for expr in &query.partition_by {
@@ -172,8 +194,9 @@ pub(super) fn check_boolean(
     clause: &str,
 ) -> Result<()> {
     let schema = scope.plan.schema();
-    let data_type =
-        predicate.get_type(schema).map_err(|error| from_datafusion(&error, schema))?;
+    let data_type = predicate
+        .get_type(schema)
+        .map_err(|error| from_datafusion(&error, schema))?;
     match data_type {
         DataType::Boolean | DataType::Null => Ok(()),
         other => {
@@ -192,17 +215,26 @@ impl ContinuousPlan {
     pub fn into_columns_of(mut self, relation: &Relation) -> Result<Self> {
         use datafusion::logical_expr::{LogicalPlanBuilder, cast};
 
-        let expected: Vec<&Column> = relation.key_columns().chain(relation.value_columns()).collect();
+        let expected: Vec<&Column> = relation
+            .key_columns()
+            .chain(relation.value_columns())
+            .collect();
         let same = expected.len() == self.columns.len()
             && expected.iter().zip(&self.columns).all(|(a, b)| {
-                a.name == b.name && (a.role == crate::catalog::Role::Key) == (b.role == crate::catalog::Role::Key)
+                a.name == b.name
+                    && (a.role == crate::catalog::Role::Key)
+                        == (b.role == crate::catalog::Role::Key)
                     && widens(&b.data_type, &a.data_type)
             });
         if !same {
             let list = |columns: &mut dyn Iterator<Item = &Column>| {
                 columns
                     .map(|column| {
-                        let key = if column.role == crate::catalog::Role::Key { " KEY" } else { "" };
+                        let key = if column.role == crate::catalog::Role::Key {
+                            " KEY"
+                        } else {
+                            ""
+                        };
                         format!("`{}` {}{key}", column.name, column.data_type)
                     })
                     .collect::<Vec<_>>()
@@ -243,7 +275,10 @@ fn widens(from: &crate::types::SqlType, to: &crate::types::SqlType) -> bool {
             (BigInt, Decimal { precision, scale }) => precision - scale >= 19,
             (
                 Decimal { precision, scale },
-                Decimal { precision: wider, scale: finer },
+                Decimal {
+                    precision: wider,
+                    scale: finer,
+                },
             ) => scale <= finer && precision - scale <= wider - finer,
             _ => false,
         }
@@ -254,9 +289,15 @@ pub fn plan_select_all(catalog: &Catalog, name: &crate::ast::Name) -> Result<Con
     use crate::ast::{ClauseSpans, Relation as From, SelectItem, SelectItemKind, Span, TableRef};
     let nowhere = Span::empty();
     let query = Query {
-        items: vec![SelectItem { kind: SelectItemKind::Wildcard, span: nowhere }],
+        items: vec![SelectItem {
+            kind: SelectItemKind::Wildcard,
+            span: nowhere,
+        }],
         from: From {
-            source: TableRef { name: name.clone(), alias: None },
+            source: TableRef {
+                name: name.clone(),
+                alias: None,
+            },
             joins: Vec::new(),
         },
         window: None,

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    self, CastKind, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgOperator, FunctionArgumentList, FunctionArguments, Ident, NullTreatment, ObjectName,
-    Value, VisitMut, VisitorMut,
+    self, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator,
+    FunctionArgumentList, FunctionArguments, Ident, NullTreatment, ObjectName, Value, VisitMut,
+    VisitorMut,
 };
 
 use crate::error::{Error, Result};
@@ -57,8 +57,12 @@ fn rewrite_node(expr: &mut Expr) -> Result<()> {
 }
 
 fn rewrite_function(function: &mut Function) -> Result<()> {
-    let [part] = function.name.0.as_slice() else { return Ok(()) };
-    let Some(ident) = part.as_ident() else { return Ok(()) };
+    let [part] = function.name.0.as_slice() else {
+        return Ok(());
+    };
+    let Some(ident) = part.as_ident() else {
+        return Ok(());
+    };
     let name = ident.value.to_ascii_uppercase();
     match name.as_str() {
         "STRUCT" => {
@@ -99,7 +103,9 @@ fn rewrite_function(function: &mut Function) -> Result<()> {
 }
 
 fn by_offset(function: &mut Function, name: &str) -> Result<()> {
-    let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
+    let FunctionArguments::List(list) = &mut function.args else {
+        return Ok(());
+    };
     let ignore = match list.args.len() {
         1 => true,
         2 => match list.args.pop() {
@@ -117,15 +123,22 @@ fn by_offset(function: &mut Function, name: &str) -> Result<()> {
         },
         _ => return Ok(()),
     };
-    function.null_treatment =
-        Some(if ignore { NullTreatment::IgnoreNulls } else { NullTreatment::RespectNulls });
+    function.null_treatment = Some(if ignore {
+        NullTreatment::IgnoreNulls
+    } else {
+        NullTreatment::RespectNulls
+    });
     rename(function, name);
     Ok(())
 }
 
 fn has_assignments(function: &Function) -> bool {
-    let FunctionArguments::List(list) = &function.args else { return false };
-    list.args.iter().any(|arg| !matches!(arg, FunctionArg::Unnamed(_)))
+    let FunctionArguments::List(list) = &function.args else {
+        return false;
+    };
+    list.args
+        .iter()
+        .any(|arg| !matches!(arg, FunctionArg::Unnamed(_)))
 }
 
 /// The `name := value` arguments of a constructor.

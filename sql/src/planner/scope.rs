@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::common::{Column, DFSchema, TableReference};
-use datafusion::logical_expr::{Extension, Filter, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Extension, Filter, LogicalPlan, LogicalPlanBuilder, lit};
 
 use super::context::{RelationSource, Scan};
 use super::expr::from_datafusion;
@@ -37,7 +37,10 @@ pub(crate) struct Scope {
 
 /// A column by qualifier and name, taken as they are.
 pub(crate) fn qualified(qualifier: &str, name: &str) -> Expr {
-    Expr::Column(Column::new(Some(TableReference::bare(qualifier.to_owned())), name))
+    Expr::Column(Column::new(
+        Some(TableReference::bare(qualifier.to_owned())),
+        name,
+    ))
 }
 
 /// A column without a qualifier, taken as it is.
@@ -50,7 +53,10 @@ pub(crate) fn relation<'a>(catalog: &'a Catalog, table: &TableRef) -> Result<&'a
     catalog.get(&table.name.value).ok_or_else(|| {
         Error::unknown(format!("{} does not exist", table.name))
             .at(table.name.span)
-            .did_you_mean(&table.name.value, catalog.relations().map(|r| r.name.as_str()))
+            .did_you_mean(
+                &table.name.value,
+                catalog.relations().map(|r| r.name.as_str()),
+            )
     })
 }
 
@@ -69,12 +75,18 @@ impl Scope {
             plan,
             kind: relation.kind,
             changes: false,
-            key: relation.key_columns().map(|column| qualified(&alias, &column.name)).collect(),
+            key: relation
+                .key_columns()
+                .map(|column| qualified(&alias, &column.name))
+                .collect(),
             window,
             rowtime: qualified(&alias, column::ROWTIME),
             op: qualified(&alias, column::OP),
             bounds: window.map(|_| {
-                [qualified(&alias, column::WINDOWSTART), qualified(&alias, column::WINDOWEND)]
+                [
+                    qualified(&alias, column::WINDOWSTART),
+                    qualified(&alias, column::WINDOWEND),
+                ]
             }),
             sources: vec![(alias, Arc::clone(relation))],
         })
@@ -85,7 +97,9 @@ impl Scope {
         &mut self,
         node: impl datafusion::logical_expr::UserDefinedLogicalNode + 'static,
     ) {
-        self.plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+        self.plan = LogicalPlan::Extension(Extension {
+            node: Arc::new(node),
+        });
     }
 
     /// Keeps the rows for which `predicate` is true. A stream's rows without a value go, too.

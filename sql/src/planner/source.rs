@@ -69,7 +69,14 @@ pub fn plan_source(
     text: &str,
     defaults: &Defaults,
 ) -> Result<NewRelation> {
-    let ast::Statement::CreateSource { kind, source_only, name, columns, with, .. } = statement
+    let ast::Statement::CreateSource {
+        kind,
+        source_only,
+        name,
+        columns,
+        with,
+        ..
+    } = statement
     else {
         return Err(Error::internal("not a CREATE STREAM or TABLE"));
     };
@@ -83,8 +90,10 @@ pub fn plan_source(
         .at(name.span)
         .hint("declare the columns"));
     }
-    let columns: Vec<Column> =
-        columns.iter().map(|column| source_column(*kind, column)).collect::<Result<_>>()?;
+    let columns: Vec<Column> = columns
+        .iter()
+        .map(|column| source_column(*kind, column))
+        .collect::<Result<_>>()?;
     check_columns(*kind, name, &columns)?;
     let topic = match with.get("KAFKA_TOPIC") {
         Some(_) => with.required_string("KAFKA_TOPIC")?.to_owned(),
@@ -112,7 +121,10 @@ pub fn plan_source(
         query: None,
         statement: text.to_owned(),
     };
-    Ok(NewRelation { relation, topic: source_topic(with)? })
+    Ok(NewRelation {
+        relation,
+        topic: source_topic(with)?,
+    })
 }
 
 /// The relation that a CREATE … AS SELECT makes.
@@ -154,7 +166,10 @@ pub fn sink_relation(
         query: None,
         statement: text.to_owned(),
     };
-    Ok(NewRelation { relation, topic: topic_options })
+    Ok(NewRelation {
+        relation,
+        topic: topic_options,
+    })
 }
 
 fn check_known(with: &Properties, allowed: &[&str]) -> Result<()> {
@@ -199,7 +214,11 @@ fn source_column(kind: Kind, column: &ColumnDef) -> Result<Column> {
         ))
         .at(column.span));
     }
-    Ok(Column { name: column.name.value.clone(), data_type: column.data_type.clone(), role })
+    Ok(Column {
+        name: column.name.value.clone(),
+        data_type: column.data_type.clone(),
+        role,
+    })
 }
 
 fn check_name(name: &str, span: ast::Span) -> Result<()> {
@@ -214,17 +233,21 @@ fn check_name(name: &str, span: ast::Span) -> Result<()> {
 
 fn check_columns(kind: Kind, name: &Name, columns: &[Column]) -> Result<()> {
     for (index, column) in columns.iter().enumerate() {
-        if columns[..index].iter().any(|other| other.name == column.name) {
-            return Err(Error::invalid(format!("Duplicate column names: `{}`", column.name))
-                .at(name.span));
+        if columns[..index]
+            .iter()
+            .any(|other| other.name == column.name)
+        {
+            return Err(
+                Error::invalid(format!("Duplicate column names: `{}`", column.name)).at(name.span),
+            );
         }
     }
     if kind == Kind::Table && !columns.iter().any(|column| column.role == Role::Key) {
-        return Err(Error::invalid(
-            "Tables require a PRIMARY KEY. Please define the PRIMARY KEY.",
-        )
-        .at(name.span)
-        .hint("mark the key column, as in ID BIGINT PRIMARY KEY"));
+        return Err(
+            Error::invalid("Tables require a PRIMARY KEY. Please define the PRIMARY KEY.")
+                .at(name.span)
+                .hint("mark the key column, as in ID BIGINT PRIMARY KEY"),
+        );
     }
     Ok(())
 }
@@ -241,7 +264,11 @@ fn formats(
     let key = with.string("KEY_FORMAT")?;
     let value = with.string("VALUE_FORMAT")?;
     if both.is_some() && (key.is_some() || value.is_some()) {
-        let other = if key.is_some() { "KEY_FORMAT" } else { "VALUE_FORMAT" };
+        let other = if key.is_some() {
+            "KEY_FORMAT"
+        } else {
+            "VALUE_FORMAT"
+        };
         return Err(Error::invalid(format!(
             "Cannot supply both '{other}' and 'FORMAT' properties, as 'FORMAT' sets both key and \
              value formats."
@@ -249,10 +276,15 @@ fn formats(
         .at(name.span)
         .hint("Either use just 'FORMAT', or use 'KEY_FORMAT' and 'VALUE_FORMAT'."));
     }
-    let keys = columns.iter().filter(|column| column.role == Role::Key).count();
+    let keys = columns
+        .iter()
+        .filter(|column| column.role == Role::Key)
+        .count();
     let format = |property: &str, given: Option<&str>| -> Result<Option<Format>> {
         let Some(given) = given else { return Ok(None) };
-        let found = Format::ALL.iter().find(|(known, _)| known.eq_ignore_ascii_case(given));
+        let found = Format::ALL
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(given));
         match found {
             Some((_, format)) => Ok(Some(*format)),
             None => Err(unknown_format(with, property, given)),
@@ -296,12 +328,19 @@ fn formats(
         },
     };
     let wrap_said = with.bool("WRAP_SINGLE_VALUE")?;
-    let values = columns.iter().filter(|column| column.role == Role::Value).count();
+    let values = columns
+        .iter()
+        .filter(|column| column.role == Role::Value)
+        .count();
     if wrap_said.is_some() {
         check_wrap(with, value_format, values)?;
     }
     let wrap = wrap_said
-        .or_else(|| source.filter(|_| values == 1).map(|_| defaults.wrap_single_values.unwrap_or(true)))
+        .or_else(|| {
+            source
+                .filter(|_| values == 1)
+                .map(|_| defaults.wrap_single_values.unwrap_or(true))
+        })
         .or(defaults.wrap_single_values)
         .unwrap_or(true);
     let key_side = SideFormat {
@@ -322,14 +361,19 @@ fn formats(
 }
 
 fn inherited(source: Option<SideFormat>, format: Format) -> Option<char> {
-    source.filter(|side| side.format == format).and_then(|side| side.delimiter)
+    source
+        .filter(|side| side.format == format)
+        .and_then(|side| side.delimiter)
 }
 
 fn unknown_format(with: &Properties, property: &str, given: &str) -> Error {
     let known = ["AVRO", "PROTOBUF", "PROTOBUF_NOSR", "JSON_SR"];
     let it = if known.contains(&given.to_ascii_uppercase().as_str()) {
-        Error::unsupported(format!("the format {} is not there yet", given.to_uppercase()))
-            .hint("JSON, DELIMITED and KAFKA are")
+        Error::unsupported(format!(
+            "the format {} is not there yet",
+            given.to_uppercase()
+        ))
+        .hint("JSON, DELIMITED and KAFKA are")
     } else {
         Error::unknown(format!("Unknown format: {}", given.to_uppercase()))
             .did_you_mean(given, Format::ALL.iter().map(|(name, _)| *name))
@@ -341,11 +385,13 @@ fn unknown_format(with: &Properties, property: &str, given: &str) -> Error {
 }
 
 fn check_wrap(with: &Properties, format: Format, values: usize) -> Result<()> {
-    let Some(property) = with.get("WRAP_SINGLE_VALUE") else { return Ok(()) };
+    let Some(property) = with.get("WRAP_SINGLE_VALUE") else {
+        return Ok(());
+    };
     if values != 1 {
-        return Err(property.error(
-            "'WRAP_SINGLE_VALUE' is only valid for single-field value schemas",
-        ));
+        return Err(
+            property.error("'WRAP_SINGLE_VALUE' is only valid for single-field value schemas")
+        );
     }
     let wrap = with.bool("WRAP_SINGLE_VALUE")?.unwrap_or(true);
     let fits = match format {
@@ -363,14 +409,24 @@ fn check_wrap(with: &Properties, format: Format, values: usize) -> Result<()> {
 }
 
 fn delimiter(with: &Properties, property: &str, format: Format) -> Result<Option<char>> {
-    let Some(text) = with.string(property)? else { return Ok(None) };
-    let Some(given) = with.get(property) else { return Ok(None) };
+    let Some(text) = with.string(property)? else {
+        return Ok(None);
+    };
+    let Some(given) = with.get(property) else {
+        return Ok(None);
+    };
     if format != Format::Delimited {
-        return Err(given
-            .error(format!("{property} is for the DELIMITED format, not for {}", format.name())));
+        return Err(given.error(format!(
+            "{property} is for the DELIMITED format, not for {}",
+            format.name()
+        )));
     }
     let mut chars = text.chars();
-    match (text.to_ascii_uppercase().as_str(), chars.next(), chars.next()) {
+    match (
+        text.to_ascii_uppercase().as_str(),
+        chars.next(),
+        chars.next(),
+    ) {
         ("SPACE", ..) => Ok(Some(' ')),
         ("TAB", ..) => Ok(Some('\t')),
         (_, Some(delimiter), None) if delimiter.is_ascii() => Ok(Some(delimiter)),
@@ -382,7 +438,10 @@ fn delimiter(with: &Properties, property: &str, format: Format) -> Result<Option
 
 /// What a format can hold.
 fn check_side(name: &Name, columns: &[Column], role: Role, side: SideFormat) -> Result<()> {
-    let held: Vec<&Column> = columns.iter().filter(|column| column.role == role).collect();
+    let held: Vec<&Column> = columns
+        .iter()
+        .filter(|column| column.role == role)
+        .collect();
     let format = side.format.name();
     match side.format {
         Format::None if role == Role::Key && !held.is_empty() => {
@@ -442,9 +501,15 @@ fn timestamp(with: &Properties, columns: &[Column]) -> Result<Option<TimestampCo
             _ => Ok(None),
         };
     };
-    let Some(property) = with.get("TIMESTAMP") else { return Ok(None) };
+    let Some(property) = with.get("TIMESTAMP") else {
+        return Ok(None);
+    };
     let exact = named.trim_matches(['`', '"']);
-    let wanted = if exact.len() < named.len() { exact.to_owned() } else { named.to_uppercase() };
+    let wanted = if exact.len() < named.len() {
+        exact.to_owned()
+    } else {
+        named.to_uppercase()
+    };
     let Some(column) = columns.iter().find(|column| column.name == wanted) else {
         return Err(Error::unknown(format!(
             "The TIMESTAMP column set in the WITH clause does not exist in the schema: '{wanted}'"
@@ -481,7 +546,10 @@ fn timestamp(with: &Properties, columns: &[Column]) -> Result<Option<TimestampCo
             )));
         }
     }
-    Ok(Some(TimestampColumn { column: wanted, format: format.map(str::to_owned) }))
+    Ok(Some(TimestampColumn {
+        column: wanted,
+        format: format.map(str::to_owned),
+    }))
 }
 
 fn key_window(with: &Properties, name: &Name) -> Result<Option<KeyWindow>> {
@@ -490,17 +558,19 @@ fn key_window(with: &Properties, name: &Name) -> Result<Option<KeyWindow>> {
     match (window_type, size_ms) {
         (None, None) => Ok(None),
         (Some("SESSION"), None) => Ok(Some(KeyWindow::Session)),
-        (Some("SESSION"), Some(_)) => {
-            Err(Error::invalid("'WINDOW_SIZE' should not be set for SESSION windows.").at(name.span))
-        }
+        (Some("SESSION"), Some(_)) => Err(Error::invalid(
+            "'WINDOW_SIZE' should not be set for SESSION windows.",
+        )
+        .at(name.span)),
         (Some(window_type), None) => Err(Error::invalid(format!(
             "{window_type} windows require 'WINDOW_SIZE' to be provided in the WITH clause. For \
              example: 'WINDOW_SIZE'='10 SECONDS'"
         ))
         .at(name.span)),
-        (Some(window_type), Some(size_ms)) => {
-            Ok(Some(KeyWindow::Time { size_ms, hopping: window_type == "HOPPING" }))
-        }
+        (Some(window_type), Some(size_ms)) => Ok(Some(KeyWindow::Time {
+            size_ms,
+            hopping: window_type == "HOPPING",
+        })),
         (None, Some(_)) => {
             Err(Error::invalid("WINDOW_SIZE goes with WINDOW_TYPE, which is missing").at(name.span))
         }

@@ -7,10 +7,10 @@ use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{Expr, ExprSchemable, cast};
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
-use datafusion::common::tree_node::TreeNode;
 use datafusion::physical_expr::create_physical_expr;
 
 use super::expr::{from_datafusion, plan_expr};
@@ -51,14 +51,20 @@ pub fn plan_values(
         role: Role::Value,
     };
     let wanted: Vec<(&Column, Span)> = match names {
-        None => declared.iter().map(|column| (*column, target.span)).collect(),
+        None => declared
+            .iter()
+            .map(|column| (*column, target.span))
+            .collect(),
         Some(names) => names
             .iter()
             .map(|name| named_column(relation, &declared, &rowtime, name))
             .collect::<Result<_>>()?,
     };
     for (index, (column, span)) in wanted.iter().enumerate() {
-        if wanted[..index].iter().any(|(other, _)| other.name == column.name) {
+        if wanted[..index]
+            .iter()
+            .any(|(other, _)| other.name == column.name)
+        {
             return Err(Error::invalid(format!("column {} is named twice", column.name)).at(*span));
         }
     }
@@ -81,7 +87,11 @@ pub fn plan_values(
                 "Expected {} values, got {}: a value for each of {}",
                 wanted.len(),
                 row.len(),
-                wanted.iter().map(|(c, _)| c.name.as_str()).collect::<Vec<_>>().join(", ")
+                wanted
+                    .iter()
+                    .map(|(c, _)| c.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ))
             .at(target.span));
         }
@@ -114,10 +124,15 @@ pub fn plan_values(
         .cloned()
         .ok_or_else(|| Error::internal("ROWTIME is not a BIGINT"))?;
     if let Some(negative) = rowtimes.iter().flatten().find(|time| *time < 0) {
-        return Err(Error::invalid(format!("ROWTIME cannot be negative: {negative}"))
-            .at(target.span));
+        return Err(
+            Error::invalid(format!("ROWTIME cannot be negative: {negative}")).at(target.span),
+        );
     }
-    Ok(InsertedRows { keys, values: relation.value_columns().map(of).collect(), rowtimes })
+    Ok(InsertedRows {
+        keys,
+        values: relation.value_columns().map(of).collect(),
+        rowtimes,
+    })
 }
 
 fn check_target(relation: &Relation, target: &Name) -> Result<()> {
@@ -135,7 +150,11 @@ fn check_target(relation: &Relation, target: &Name) -> Result<()> {
         )
         .at(target.span));
     }
-    if relation.columns.iter().any(|c| matches!(c.role, Role::Headers | Role::Header(_))) {
+    if relation
+        .columns
+        .iter()
+        .any(|c| matches!(c.role, Role::Headers | Role::Header(_)))
+    {
         return Err(Error::invalid(format!(
             "Cannot insert into {} because it has header columns",
             relation.name
@@ -154,9 +173,13 @@ fn named_column<'a>(
     if name.value == column::ROWTIME {
         return Ok((rowtime, name.span));
     }
-    if matches!(name.value.as_str(), column::ROWPARTITION | column::ROWOFFSET) {
-        return Err(Error::invalid(format!("Inserting into column `{name}` is not allowed."))
-            .at(name.span));
+    if matches!(
+        name.value.as_str(),
+        column::ROWPARTITION | column::ROWOFFSET
+    ) {
+        return Err(
+            Error::invalid(format!("Inserting into column `{name}` is not allowed.")).at(name.span),
+        );
     }
     match declared.iter().find(|column| column.name == name.value) {
         Some(column) => Ok((*column, name.span)),
@@ -166,7 +189,10 @@ fn named_column<'a>(
             relation.name
         ))
         .at(name.span)
-        .did_you_mean(&name.value, declared.iter().map(|column| column.name.as_str()))),
+        .did_you_mean(
+            &name.value,
+            declared.iter().map(|column| column.name.as_str()),
+        )),
     }
 }
 
@@ -178,28 +204,39 @@ fn evaluate(catalog: &Catalog, expr: &ast::Expr, column: &Column) -> Result<Arra
     let target = column.data_type.to_arrow();
     let from = planned.get_type(&schema).map_err(fail)?;
     check_assignable(&from, column)?;
-    let planned: Expr = if from == target { planned } else { cast(planned, target.clone()) };
+    let planned: Expr = if from == target {
+        planned
+    } else {
+        cast(planned, target.clone())
+    };
     let coerced = planned
         .rewrite(&mut TypeCoercionRewriter::new(&schema))
         .map_err(fail)?
         .data;
-    let physical =
-        create_physical_expr(&coerced, &schema, &ExecutionProps::new(), &Default::default())
-            .map_err(fail)?;
+    let physical = create_physical_expr(
+        &coerced,
+        &schema,
+        &ExecutionProps::new(),
+        &Default::default(),
+    )
+    .map_err(fail)?;
     let one_row = RecordBatch::try_new_with_options(
         Arc::new(Schema::new(Vec::<Field>::new())),
         Vec::new(),
         &RecordBatchOptions::new().with_row_count(Some(1)),
     )
     .map_err(|error| Error::internal(error.to_string()))?;
-    let array = physical.evaluate(&one_row).and_then(|value| value.into_array(1)).map_err(|error| {
-        Error::type_mismatch(format!(
-            "the value {expr} does not fit column {} of type {}: {}",
-            column.name,
-            column.data_type,
-            error.find_root()
-        ))
-    })?;
+    let array = physical
+        .evaluate(&one_row)
+        .and_then(|value| value.into_array(1))
+        .map_err(|error| {
+            Error::type_mismatch(format!(
+                "the value {expr} does not fit column {} of type {}: {}",
+                column.name,
+                column.data_type,
+                error.find_root()
+            ))
+        })?;
     Ok(array)
 }
 
@@ -213,7 +250,9 @@ fn check_assignable(from: &DataType, column: &Column) -> Result<()> {
     if *from == DataType::Null {
         return Ok(());
     }
-    let Some(from) = SqlType::from_arrow(from) else { return Err(wrong(&from.to_string())) };
+    let Some(from) = SqlType::from_arrow(from) else {
+        return Err(wrong(&from.to_string()));
+    };
     let to = &column.data_type;
     let fits = from == *to
         || (from.is_numeric() && to.is_numeric())
@@ -228,5 +267,9 @@ fn check_assignable(from: &DataType, column: &Column) -> Result<()> {
                 | (SqlType::Map(..), SqlType::Map(..))
                 | (SqlType::Struct(_), SqlType::Struct(_))
         );
-    if fits { Ok(()) } else { Err(wrong(&from.to_string())) }
+    if fits {
+        Ok(())
+    } else {
+        Err(wrong(&from.to_string()))
+    }
 }

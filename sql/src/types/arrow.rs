@@ -31,9 +31,12 @@ impl SqlType {
                 let entry = DataType::Struct(Fields::from(vec![key, nullable("value", value)]));
                 DataType::Map(Arc::new(Field::new("entries", entry, false)), false)
             }
-            Self::Struct(fields) => {
-                DataType::Struct(fields.iter().map(|(name, field)| nullable(name, field)).collect())
-            }
+            Self::Struct(fields) => DataType::Struct(
+                fields
+                    .iter()
+                    .map(|(name, field)| nullable(name, field))
+                    .collect(),
+            ),
         }
     }
 
@@ -50,9 +53,10 @@ impl SqlType {
             DataType::Decimal32(precision, scale)
             | DataType::Decimal64(precision, scale)
             | DataType::Decimal128(precision, scale)
-            | DataType::Decimal256(precision, scale) => {
-                Self::Decimal { precision: *precision, scale: u8::try_from(*scale).ok()? }
-            }
+            | DataType::Decimal256(precision, scale) => Self::Decimal {
+                precision: *precision,
+                scale: u8::try_from(*scale).ok()?,
+            },
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::String,
             DataType::Binary
             | DataType::LargeBinary
@@ -69,8 +73,12 @@ impl SqlType {
                 Self::Array(Box::new(Self::from_arrow(item.data_type())?))
             }
             DataType::Map(entries, _) => {
-                let DataType::Struct(entry) = entries.data_type() else { return None };
-                let [key, value] = entry.as_ref() else { return None };
+                let DataType::Struct(entry) = entries.data_type() else {
+                    return None;
+                };
+                let [key, value] = entry.as_ref() else {
+                    return None;
+                };
                 Self::Map(
                     Box::new(Self::from_arrow(key.data_type())?),
                     Box::new(Self::from_arrow(value.data_type())?),

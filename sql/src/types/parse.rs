@@ -14,8 +14,21 @@ use crate::parser::tokens::Tokens;
 const DEPTH_MAX: usize = 50;
 
 const NAMES: &[&str] = &[
-    "BOOLEAN", "INT", "INTEGER", "BIGINT", "DOUBLE", "DECIMAL", "STRING", "VARCHAR", "BYTES",
-    "DATE", "TIME", "TIMESTAMP", "ARRAY", "MAP", "STRUCT",
+    "BOOLEAN",
+    "INT",
+    "INTEGER",
+    "BIGINT",
+    "DOUBLE",
+    "DECIMAL",
+    "STRING",
+    "VARCHAR",
+    "BYTES",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "ARRAY",
+    "MAP",
+    "STRUCT",
 ];
 
 /// What other systems call our types.
@@ -43,12 +56,21 @@ pub(super) fn parse_text(text: &str, custom: &CustomTypes) -> Result<SqlType> {
     let tokens = lexer::tokens(&dialect, text)?;
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let parsed = parse_type(&mut parser, custom)?;
-    if parser.at_end() { Ok(parsed) } else { Err(parser.wanted("the end of the type")) }
+    if parser.at_end() {
+        Ok(parsed)
+    } else {
+        Err(parser.wanted("the end of the type"))
+    }
 }
 
 /// Reads the type that comes next.
 pub(crate) fn parse_type(parser: &mut Parser, custom: &CustomTypes) -> Result<SqlType> {
-    let mut types = Types { parser, custom, closed: false, depth: 0 };
+    let mut types = Types {
+        parser,
+        custom,
+        closed: false,
+        depth: 0,
+    };
     let parsed = types.any()?;
     if types.closed {
         return Err(Error::syntax("one \">\" too many after the type").at(types.parser.last_span()));
@@ -149,7 +171,10 @@ impl Types<'_, '_, '_> {
             }
         };
         match u8::try_from(scale) {
-            Ok(scale) if scale <= digits => Ok(SqlType::Decimal { precision: digits, scale }),
+            Ok(scale) if scale <= digits => Ok(SqlType::Decimal {
+                precision: digits,
+                scale,
+            }),
             _ => Err(Error::invalid(format!(
                 "DECIMAL scale must not be more than the precision: {scale} is more than {digits}"
             ))
@@ -217,7 +242,10 @@ impl Types<'_, '_, '_> {
         if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name) {
             return error.hint(format!("use {ours}"));
         }
-        let known = NAMES.iter().copied().chain(self.custom.keys().map(String::as_str));
+        let known = NAMES
+            .iter()
+            .copied()
+            .chain(self.custom.keys().map(String::as_str));
         match suggest(name, known) {
             Some(close) => error.hint(format!("did you mean {close}?")),
             None => error,
@@ -233,7 +261,10 @@ mod tests {
 
     fn check(text: &str, out: Expect) {
         let custom = CustomTypes::from([
-            ("ADDRESS".to_owned(), SqlType::Struct(vec![("CITY".into(), SqlType::String)])),
+            (
+                "ADDRESS".to_owned(),
+                SqlType::Struct(vec![("CITY".into(), SqlType::String)]),
+            ),
             ("lower".to_owned(), SqlType::Int),
         ]);
         let shown = match SqlType::parse(text, &custom) {
@@ -250,8 +281,14 @@ mod tests {
         check("decimal(4,2)", expect!["DECIMAL(4, 2)"]);
         check("DECIMAL(4)", expect!["DECIMAL(4, 0)"]);
         check("INT ARRAY ARRAY", expect!["ARRAY<ARRAY<INTEGER>>"]);
-        check("MAP<STRING,ARRAY<ARRAY<INT>>>", expect!["MAP<STRING, ARRAY<ARRAY<INTEGER>>>"]);
-        check("MAP<STRING,INT ARRAY>", expect!["MAP<STRING, ARRAY<INTEGER>>"]);
+        check(
+            "MAP<STRING,ARRAY<ARRAY<INT>>>",
+            expect!["MAP<STRING, ARRAY<ARRAY<INTEGER>>>"],
+        );
+        check(
+            "MAP<STRING,INT ARRAY>",
+            expect!["MAP<STRING, ARRAY<INTEGER>>"],
+        );
         check(
             "STRUCT<a INT, `b c` STRUCT<date DATE>>",
             expect!["STRUCT<`A` INTEGER, `b c` STRUCT<`DATE` DATE>>"],
@@ -300,7 +337,10 @@ mod tests {
         check("ARRAY<INT", expect![[""]]);
         check("ARRAY<INT>>", expect![[""]]);
         check("STRUCT<a INT, A STRING>", expect![[""]]);
-        check(&format!("{}INT{}", "ARRAY<".repeat(60), ">".repeat(60)), expect![[""]]);
+        check(
+            &format!("{}INT{}", "ARRAY<".repeat(60), ">".repeat(60)),
+            expect![[""]],
+        );
         check(&format!("INT{}", " ARRAY".repeat(60)), expect![[""]]);
     }
 }

@@ -26,8 +26,11 @@ pub enum FileFormat {
 
 impl FileFormat {
     /// The formats by their names in SQL.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("PARQUET", Self::Parquet), ("JSON", Self::Json), ("CSV", Self::Csv)];
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("PARQUET", Self::Parquet),
+        ("JSON", Self::Json),
+        ("CSV", Self::Csv),
+    ];
 
     /// What files of it end with.
     pub fn extension(self) -> &'static str {
@@ -79,8 +82,9 @@ pub fn write_file(
         }
         FileFormat::Csv => {
             let fail = |error: arrow::error::ArrowError| Error::external(what(), error);
-            let mut writer =
-                arrow::csv::WriterBuilder::new().with_header(true).build(BufWriter::new(&file));
+            let mut writer = arrow::csv::WriterBuilder::new()
+                .with_header(true)
+                .build(BufWriter::new(&file));
             for batch in batches {
                 writer.write(batch).map_err(fail)?;
             }

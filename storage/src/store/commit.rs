@@ -59,7 +59,11 @@ pub struct Appended {
 
 impl Commit {
     pub(super) fn new(store: Arc<Store>) -> Self {
-        Self { store, batch: WriteBatch::default(), appends: Vec::new() }
+        Self {
+            store,
+            batch: WriteBatch::default(),
+            appends: Vec::new(),
+        }
     }
 
     /// Whether there is nothing to commit.
@@ -75,7 +79,8 @@ impl Commit {
 
     /// Writes a row of `meta`.
     pub fn put_meta(&mut self, key: &[u8], value: &[u8]) {
-        self.batch.put_cf(self.store.family(options::META), key, meta::encode(value));
+        self.batch
+            .put_cf(self.store.family(options::META), key, meta::encode(value));
     }
 
     /// Removes a row of `meta`.
@@ -87,13 +92,15 @@ impl Commit {
     pub fn delete_meta_prefix(&mut self, prefix: &[u8]) {
         let end = key::after_prefix(prefix);
         if !end.is_empty() {
-            self.batch.delete_range_cf(self.store.family(options::META), prefix.to_vec(), end);
+            self.batch
+                .delete_range_cf(self.store.family(options::META), prefix.to_vec(), end);
         }
     }
 
     /// Writes a state row; see [`key`] for its key. Rows are written fastest in key order.
     pub fn put_state(&mut self, key: &[u8], value: &[u8]) {
-        self.batch.put_cf(self.store.family(options::STATE), key, value);
+        self.batch
+            .put_cf(self.store.family(options::STATE), key, value);
     }
 
     /// Removes a state row.
@@ -118,28 +125,35 @@ impl Commit {
     /// Writes a row of a sink's outbox.
     pub fn put_outbox(&mut self, sink: u32, epoch: u64, seq: u64, value: &[u8]) {
         let key = key::outbox_key(sink, epoch, seq);
-        self.batch.put_cf(self.store.family(options::OUTBOX), key, value);
+        self.batch
+            .put_cf(self.store.family(options::OUTBOX), key, value);
     }
 
     /// Removes the rows of a sink's outbox for the epochs in `epochs`.
     pub fn delete_outbox_range(&mut self, sink: u32, epochs: Range<u64>) {
         let Range { start, end } = key::outbox_range(sink, epochs);
         if start < end {
-            self.batch.delete_range_cf(self.store.family(options::OUTBOX), start, end);
+            self.batch
+                .delete_range_cf(self.store.family(options::OUTBOX), start, end);
         }
     }
 
     /// Removes a sink's whole outbox.
     pub fn delete_outbox(&mut self, sink: u32) {
         let Range { start, end } = key::sink_range(sink);
-        self.batch.delete_range_cf(self.store.family(options::OUTBOX), start, end);
+        self.batch
+            .delete_range_cf(self.store.family(options::OUTBOX), start, end);
     }
 
     /// Appends records to a partition of an embedded topic. The topic is looked for when the commit
     /// is written; that it does not exist by then is a user error.
     pub fn append(&mut self, topic: &str, records: &NewRecords) -> Result<()> {
         let blocks = block::encode_new(records)?;
-        self.appends.push(Append { topic: topic.to_owned(), partition: records.partition, blocks });
+        self.appends.push(Append {
+            topic: topic.to_owned(),
+            partition: records.partition,
+            blocks,
+        });
         Ok(())
     }
 
@@ -150,7 +164,9 @@ impl Commit {
 
     pub(super) fn write(mut self, store: &Store, durability: Durability) -> Result<CommitResult> {
         if !std::ptr::eq(Arc::as_ptr(&self.store), store) {
-            return Err(Error::Internal("a commit was given to another store".to_owned()));
+            return Err(Error::Internal(
+                "a commit was given to another store".to_owned(),
+            ));
         }
         let appends = std::mem::take(&mut self.appends);
         if appends.is_empty() {
@@ -168,16 +184,25 @@ impl Commit {
         let mut unique: Vec<&Arc<Topic>> = topics.iter().map(|(topic, _)| topic).collect();
         unique.sort_by_key(|topic| topic.id());
         unique.dedup_by_key(|topic| topic.id());
-        let existing: Vec<_> = unique.iter().map(|topic| (topic, topic.exists.read())).collect();
+        let existing: Vec<_> = unique
+            .iter()
+            .map(|topic| (topic, topic.exists.read()))
+            .collect();
         if let Some((topic, _)) = existing.iter().find(|(_, exists)| !**exists) {
             return Err(crate::topic::no_such_topic(&topic.name));
         }
-        let mut reserved = Reserved { first: Vec::with_capacity(appends.len()) };
+        let mut reserved = Reserved {
+            first: Vec::with_capacity(appends.len()),
+        };
         let mut result = CommitResult::default();
         for (append, (topic, partition)) in appends.into_iter().zip(&topics) {
             let offsets = self.place(store, topic, partition, append.blocks, &mut reserved)?;
             let (topic, partition) = (append.topic, append.partition);
-            result.appended.push(Appended { topic, partition, offsets });
+            result.appended.push(Appended {
+                topic,
+                partition,
+                offsets,
+            });
         }
         self.write_batch(store, durability)?;
         drop(reserved);
@@ -208,7 +233,8 @@ impl Commit {
         for block in blocks {
             let (next, len) = (block.next_offset(offset), block.len() as u64);
             let key = block_key(topic.id(), partition.number, offset);
-            self.batch.put_cf(store.topics_family(), key, block.seal(bytes_before, 0));
+            self.batch
+                .put_cf(store.topics_family(), key, block.seal(bytes_before, 0));
             offset = next;
             bytes_before += len;
         }
@@ -217,7 +243,10 @@ impl Commit {
 
     fn write_batch(self, store: &Store, durability: Durability) -> Result<()> {
         let options = store.write_options(durability);
-        store.db.write_opt(self.batch, &options).map_err(|error| store.failed("commit", &error))
+        store
+            .db
+            .write_opt(self.batch, &options)
+            .map_err(|error| store.failed("commit", &error))
     }
 }
 

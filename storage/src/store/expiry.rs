@@ -119,7 +119,9 @@ impl Expiry {
 
 impl Inner {
     fn oldest_snapshot(&self) -> u64 {
-        self.snapshots.first_key_value().map_or(u64::MAX, |(seq, _)| *seq)
+        self.snapshots
+            .first_key_value()
+            .map_or(u64::MAX, |(seq, _)| *seq)
     }
 }
 
@@ -133,7 +135,10 @@ impl CompactionFilterFactory for FilterFactory {
 
     fn create(&mut self, _context: CompactionFilterContext) -> Filter {
         let horizons = self.expiry.in_effect();
-        Filter { horizons, current: (u32::MAX, None) }
+        Filter {
+            horizons,
+            current: (u32::MAX, None),
+        }
     }
 
     fn name(&self) -> &CStr {
@@ -150,11 +155,15 @@ pub(super) struct Filter {
 
 impl CompactionFilter for Filter {
     fn filter(&mut self, _level: u32, key: &[u8], _value: &[u8]) -> CompactionDecision {
-        let Some(table) = key::table_of(key) else { return CompactionDecision::Keep };
+        let Some(table) = key::table_of(key) else {
+            return CompactionDecision::Keep;
+        };
         if table != self.current.0 {
             self.current = (table, self.horizons.get(&table).copied());
         }
-        let Some(horizon) = self.current.1 else { return CompactionDecision::Keep };
+        let Some(horizon) = self.current.1 else {
+            return CompactionDecision::Keep;
+        };
         match key::table_and_window(key) {
             Some((_, window_start)) if window_start < horizon => CompactionDecision::Remove,
             _ => CompactionDecision::Keep,
@@ -207,7 +216,10 @@ mod tests {
 
     #[test]
     fn only_windows_of_registered_tables_go() {
-        let mut filter = Filter { horizons: HashMap::from([(1, 100)]), current: (u32::MAX, None) };
+        let mut filter = Filter {
+            horizons: HashMap::from([(1, 100)]),
+            current: (u32::MAX, None),
+        };
         let mut removed = |table, window| {
             let key = key::state_key(table, b"key", Some(window));
             matches!(filter.filter(0, &key, b""), CompactionDecision::Remove)
@@ -216,6 +228,9 @@ mod tests {
         assert!(!removed(1, 100));
         assert!(!removed(2, 99));
         assert!(removed(1, -5));
-        assert!(matches!(filter.filter(0, b"abc", b""), CompactionDecision::Keep));
+        assert!(matches!(
+            filter.filter(0, b"abc", b""),
+            CompactionDecision::Keep
+        ));
     }
 }

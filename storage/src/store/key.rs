@@ -74,7 +74,12 @@ pub fn parse_state_key(bytes: &[u8], windowed: bool) -> Result<StateKey<'_>> {
     } else {
         (rest, None)
     };
-    Ok(StateKey { table: u32::from_be_bytes(*table), vnode: *vnode, key, window_start })
+    Ok(StateKey {
+        table: u32::from_be_bytes(*table),
+        vnode: *vnode,
+        key,
+        window_start,
+    })
 }
 
 /// Range of all rows of a table. `u32::MAX` is not a table: its range is empty.
@@ -117,7 +122,9 @@ pub(super) fn table_and_window(bytes: &[u8]) -> Option<(u32, i64)> {
 
 /// The table of a state key.
 pub(super) fn table_of(bytes: &[u8]) -> Option<u32> {
-    bytes.first_chunk::<4>().map(|table| u32::from_be_bytes(*table))
+    bytes
+        .first_chunk::<4>()
+        .map(|table| u32::from_be_bytes(*table))
 }
 
 /// The key of an outbox row.
@@ -196,7 +203,10 @@ mod tests {
         let mut expected = vec![1, 2, 3, 4, vnode(b"k"), b'k'];
         expected.extend([0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(key, expected);
-        assert_eq!(outbox_key(1, 2, 3), [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
+        assert_eq!(
+            outbox_key(1, 2, 3),
+            [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3]
+        );
     }
 
     #[test]
@@ -222,11 +232,18 @@ mod tests {
         assert_eq!(slice.end, [0, 0, 0, 8]);
         let windows = window_range(7, b"k", -5..5);
         for (start, inside) in [(-6, false), (-5, true), (0, true), (4, true), (5, false)] {
-            assert_eq!(windows.contains(&state_key(7, b"k", Some(start))), inside, "{start}");
+            assert_eq!(
+                windows.contains(&state_key(7, b"k", Some(start))),
+                inside,
+                "{start}"
+            );
         }
         let epochs = outbox_range(3, 5..7);
         for (epoch, inside) in [(4, false), (5, true), (6, true), (7, false)] {
-            assert_eq!(epochs.contains(&outbox_key(3, epoch, u64::MAX).to_vec()), inside);
+            assert_eq!(
+                epochs.contains(&outbox_key(3, epoch, u64::MAX).to_vec()),
+                inside
+            );
         }
     }
 

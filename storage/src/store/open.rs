@@ -27,7 +27,10 @@ pub(super) fn open(directory: &Path, options: StoreOptions) -> Result<Store> {
         .map_err(|error| directory_failed(directory, "open", &error.to_string()))?;
     let existing = options::existing_families(&path);
     let known = |name: &String| name == "default" || options::ALL.contains(&name.as_str());
-    if existing.as_ref().is_some_and(|families| !families.iter().all(known)) {
+    if existing
+        .as_ref()
+        .is_some_and(|families| !families.iter().all(known))
+    {
         return Err(newer(directory, "it has parts this version does not know"));
     }
     let expiry = Arc::new(Expiry::default());
@@ -52,7 +55,10 @@ fn make_directories(directory: &Path, database: &Path) -> io::Result<()> {
     if database.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(database)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(database)?;
     File::open(directory)?.sync_all()?;
     let parent = fs::canonicalize(directory)?.parent().map(Path::to_owned);
     parent.map_or(Ok(()), |parent| File::open(parent)?.sync_all())
@@ -77,7 +83,9 @@ fn check_version(store: &Store) -> Result<()> {
             &store.directory,
             &format!("its format is {version}, and this version knows up to {FORMAT_VERSION}"),
         )),
-        version => Err(Error::Internal(format!("format version {version} never existed"))),
+        version => Err(Error::Internal(format!(
+            "format version {version} never existed"
+        ))),
     }
 }
 

@@ -92,7 +92,11 @@ impl Setup {
         database.set_max_log_file_size(4 << 20);
         database.set_keep_log_file_num(4);
         database.set_stats_dump_period_sec(0);
-        Self { cache, write_buffer_bytes: (unflushed / 2).min(64 << 20), database }
+        Self {
+            cache,
+            write_buffer_bytes: (unflushed / 2).min(64 << 20),
+            database,
+        }
     }
 
     pub(super) fn cache(&self) -> &Cache {
@@ -102,7 +106,9 @@ impl Setup {
     /// The column families to open.
     pub(super) fn families(&self, expiry: &Arc<Expiry>) -> Vec<ColumnFamilyDescriptor> {
         let mut state = self.family();
-        state.set_compaction_filter_factory(FilterFactory { expiry: expiry.clone() });
+        state.set_compaction_filter_factory(FilterFactory {
+            expiry: expiry.clone(),
+        });
         let mut topics = self.family();
         topics.set_enable_blob_files(true);
         topics.set_min_blob_size(BLOB_SIZE_MIN);
@@ -145,7 +151,7 @@ impl Setup {
 
 /// The column families that a database has, or `None` where there is no database yet.
 pub(super) fn existing_families(path: &Path) -> Option<Vec<String>> {
-    path.join("CURRENT").exists().then(|| {
-        rocksdb::DB::list_cf(&Options::default(), path).unwrap_or_default()
-    })
+    path.join("CURRENT")
+        .exists()
+        .then(|| rocksdb::DB::list_cf(&Options::default(), path).unwrap_or_default())
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use self_cell::self_cell;
 
-use super::view::{At, Scan, View};
 use super::Store;
+use super::view::{At, Scan, View};
 use crate::Result;
 
 type Borrowed<'a> = rocksdb::Snapshot<'a>;
@@ -40,18 +40,24 @@ impl Snapshot {
             let seq = cell.borrow_dependent().sequence_number();
             (cell, seq)
         });
-        Self { shared: Arc::new(Shared { cell, seq }) }
+        Self {
+            shared: Arc::new(Shared { cell, seq }),
+        }
     }
 
     /// The state rows in `range`, by a scan that owns the snapshot: for streams that outlive the
     /// function that begins them.
     pub fn into_scan_state(self, range: Range<Vec<u8>>) -> OwnedScan {
-        OwnedScan { cell: ScanCell::new(self, |snapshot| snapshot.scan_state(range)) }
+        OwnedScan {
+            cell: ScanCell::new(self, |snapshot| snapshot.scan_state(range)),
+        }
     }
 
     /// All outbox rows of a sink, by a scan that owns the snapshot.
     pub fn into_scan_outbox(self, sink: u32, epochs: Range<u64>) -> OwnedScan {
-        OwnedScan { cell: ScanCell::new(self, |snapshot| snapshot.scan_outbox(sink, epochs)) }
+        OwnedScan {
+            cell: ScanCell::new(self, |snapshot| snapshot.scan_outbox(sink, epochs)),
+        }
     }
 
     /// The store it was taken of.
@@ -68,7 +74,10 @@ impl Drop for Shared {
 
 impl At for Snapshot {
     fn at(&self) -> (&Store, Option<&rocksdb::Snapshot<'_>>) {
-        (self.shared.cell.borrow_owner(), Some(self.shared.cell.borrow_dependent()))
+        (
+            self.shared.cell.borrow_owner(),
+            Some(self.shared.cell.borrow_dependent()),
+        )
     }
 }
 
@@ -76,7 +85,9 @@ impl View for Snapshot {}
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("seq", &self.shared.seq).finish_non_exhaustive()
+        f.debug_struct("Snapshot")
+            .field("seq", &self.shared.seq)
+            .finish_non_exhaustive()
     }
 }
 

@@ -26,7 +26,10 @@ impl Store {
     /// How much the store holds.
     pub fn statistics(&self) -> Result<Statistics> {
         let each = |property: &str| -> Result<u64> {
-            options::ALL.iter().map(|family| self.property(family, property)).sum()
+            options::ALL
+                .iter()
+                .map(|family| self.property(family, property))
+                .sum()
         };
         Ok(Statistics {
             state: self.bytes_on_disk(options::STATE)?,
@@ -48,7 +51,10 @@ impl Store {
     pub fn bytes_of_table(&self, table: u32) -> u64 {
         let Range { start, end } = key::table_range(table);
         let range = rocksdb::Range::new(&start, &end);
-        self.db.get_approximate_sizes_cf(self.family(options::STATE), &[range]).iter().sum()
+        self.db
+            .get_approximate_sizes_cf(self.family(options::STATE), &[range])
+            .iter()
+            .sum()
     }
 
     fn bytes_on_disk(&self, family: &str) -> Result<u64> {
@@ -58,6 +64,8 @@ impl Store {
 
     fn property(&self, family: &str, property: &str) -> Result<u64> {
         let value = self.db.property_int_value_cf(self.family(family), property);
-        value.map(Option::unwrap_or_default).map_err(|error| self.failed("read statistics", &error))
+        value
+            .map(Option::unwrap_or_default)
+            .map_err(|error| self.failed("read statistics", &error))
     }
 }

@@ -9,8 +9,11 @@ fn store() -> (tempfile::TempDir, Arc<Store>) {
 }
 
 fn open(directory: &Path) -> Arc<Store> {
-    let options =
-        StoreOptions { memory_bytes: 16 << 20, sync: false, ..StoreOptions::default() };
+    let options = StoreOptions {
+        memory_bytes: 16 << 20,
+        sync: false,
+        ..StoreOptions::default()
+    };
     Store::open(directory, options).unwrap()
 }
 
@@ -27,7 +30,14 @@ fn commit(store: &Arc<Store>, changes: impl FnOnce(&mut Commit)) {
 fn values(view: &impl View, keys: &[Vec<u8>]) -> Vec<Option<String>> {
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let found = view.multi_get_state(&keys).unwrap();
-    found.iter().map(|value| value.as_ref().map(|v| String::from_utf8(v.to_vec()).unwrap())).collect()
+    found
+        .iter()
+        .map(|value| {
+            value
+                .as_ref()
+                .map(|v| String::from_utf8(v.to_vec()).unwrap())
+        })
+        .collect()
 }
 
 fn count(mut scan: Scan<'_>) -> usize {
@@ -50,8 +60,14 @@ fn a_commit_is_seen_whole_and_survives() {
     assert_eq!(store.get_meta(b"epoch").unwrap().unwrap(), b"1");
     assert_eq!(store.get_meta(b"none").unwrap(), None);
     assert_eq!(store.scan_meta(b"epoch").unwrap().len(), 2);
-    assert_eq!(store.scan_meta(b"epoch/").unwrap(), [(b"epoch/x".to_vec(), b"2".to_vec())]);
-    assert_eq!(values(&*store, &[row(1, "b", None), row(1, "a", None)]), [None, Some("A".into())]);
+    assert_eq!(
+        store.scan_meta(b"epoch/").unwrap(),
+        [(b"epoch/x".to_vec(), b"2".to_vec())]
+    );
+    assert_eq!(
+        values(&*store, &[row(1, "b", None), row(1, "a", None)]),
+        [None, Some("A".into())]
+    );
     let rows = store.scan_outbox(4, 0..u64::MAX).take_rows(9).unwrap();
     assert_eq!(key::parse_outbox_key(&rows[0].0).unwrap().epoch, 1);
     assert_eq!(rows[0].1, b"out");
@@ -94,7 +110,9 @@ fn scans_are_in_order_and_within_their_range() {
 fn a_snapshot_keeps_what_it_saw() {
     let (_directory, store) = store();
     let keys: Vec<_> = (0..300).map(|i| row(1, &format!("{i:04}"), None)).collect();
-    commit(&store, |commit| keys.iter().for_each(|key| commit.put_state(key, b"old")));
+    commit(&store, |commit| {
+        keys.iter().for_each(|key| commit.put_state(key, b"old"))
+    });
     let snapshot = store.snapshot();
     commit(&store, |commit| {
         keys.iter().for_each(|key| commit.put_state(key, b"new"));
@@ -104,15 +122,29 @@ fn a_snapshot_keeps_what_it_saw() {
         let (snapshot, keys) = (snapshot.clone(), keys.clone());
         move || values(&snapshot, &keys)
     });
-    assert!(thread.join().unwrap().iter().all(|value| value.as_deref() == Some("old")));
-    assert!(values(&*store, &keys).iter().all(|value| value.as_deref() == Some("new")));
+    assert!(
+        thread
+            .join()
+            .unwrap()
+            .iter()
+            .all(|value| value.as_deref() == Some("old"))
+    );
+    assert!(
+        values(&*store, &keys)
+            .iter()
+            .all(|value| value.as_deref() == Some("new"))
+    );
     assert_eq!(snapshot.get_meta(b"m").unwrap(), None);
     assert!(snapshot.scan_meta(b"m").unwrap().is_empty());
     // An owned scan keeps the snapshot, and the snapshot keeps the store.
     let mut scan = snapshot.into_scan_state(key::table_range(1));
     drop(store);
     let mut seen = 0;
-    while scan.next_rows(7, |_, value| assert_eq!(value, b"old")).unwrap() == 7 {
+    while scan
+        .next_rows(7, |_, value| assert_eq!(value, b"old"))
+        .unwrap()
+        == 7
+    {
         seen += 7;
     }
     assert_eq!(seen, 294);
@@ -155,8 +187,10 @@ fn compaction_drops_expired_windows_when_no_snapshot_needs_them() {
     store.compact_table(1);
     store.compact_table(2);
     let left = store.scan_state(key::table_range(1)).take_rows(9).unwrap();
-    let starts: Vec<_> =
-        left.iter().map(|row| key::parse_state_key(&row.0, true).unwrap().window_start).collect();
+    let starts: Vec<_> = left
+        .iter()
+        .map(|row| key::parse_state_key(&row.0, true).unwrap().window_start)
+        .collect();
     assert_eq!(starts, [Some(10), Some(20)]);
     assert_eq!(count(store.scan_state(key::table_range(2))), 4);
 }
@@ -208,7 +242,10 @@ fn a_flipped_bit_in_the_catalog_is_found() {
     let mut stored = meta::encode(b"value");
     assert_eq!(meta::decode(b"k", &stored).unwrap(), b"value");
     stored[5] ^= 1;
-    store.db.put_cf(store.family(options::META), b"k", &stored).unwrap();
+    store
+        .db
+        .put_cf(store.family(options::META), b"k", &stored)
+        .unwrap();
     let message = store.get_meta(b"k").unwrap_err().to_string();
     assert!(message.contains("the row \"k\""), "{message}");
     assert!(store.scan_meta(b"k").is_err());

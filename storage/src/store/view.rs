@@ -27,7 +27,9 @@ pub trait View: At {
             .db
             .get_pinned_cf_opt(store.family(options::META), key, &read_options(self.at().1))
             .map_err(|error| store.failed("read the catalog", &error))?;
-        found.map(|stored| Ok(meta::decode(key, &stored)?.to_vec())).transpose()
+        found
+            .map(|stored| Ok(meta::decode(key, &stored)?.to_vec()))
+            .transpose()
     }
 
     /// The rows of `meta` whose keys begin with `prefix`, in order.
@@ -54,7 +56,11 @@ pub trait View: At {
         );
         let mut values = Vec::with_capacity(found.len());
         for value in found {
-            values.push(value.map_err(|error| store.failed("read state", &error))?.map(Value));
+            values.push(
+                value
+                    .map_err(|error| store.failed("read state", &error))?
+                    .map(Value),
+            );
         }
         Ok(values)
     }
@@ -109,7 +115,12 @@ fn scan<'a>(
         Some(snapshot) => snapshot.raw_iterator_cf_opt(family_handle, options),
         None => store.db.raw_iterator_cf_opt(family_handle, options),
     };
-    Scan { store, family, rows, place: Place::Start }
+    Scan {
+        store,
+        family,
+        rows,
+        place: Place::Start,
+    }
 }
 
 /// A value as it lies in the store's memory.
@@ -162,7 +173,9 @@ impl Scan<'_> {
             self.place = Place::End;
             let status = self.rows.status();
             let what = format!("scan the {}", self.family);
-            return status.map(|()| None).map_err(|error| self.store.failed(&what, &error));
+            return status
+                .map(|()| None)
+                .map_err(|error| self.store.failed(&what, &error));
         }
         Ok(self.rows.item())
     }
@@ -181,6 +194,8 @@ impl Scan<'_> {
 
 impl fmt::Debug for Scan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scan").field("family", &self.family).finish_non_exhaustive()
+        f.debug_struct("Scan")
+            .field("family", &self.family)
+            .finish_non_exhaustive()
     }
 }

@@ -86,7 +86,10 @@ impl Encoded {
 
 /// Goes on from the CRC of the body to that of the block, which begins with `bytes`.
 fn append_header(body_crc: u32, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(body_crc, &bytes[..4]), &bytes[8..HEADER_LEN])
+    crc32c::crc32c_append(
+        crc32c::crc32c_append(body_crc, &bytes[..4]),
+        &bytes[8..HEADER_LEN],
+    )
 }
 
 /// Encodes new records as blocks whose offsets follow each other without gaps.
@@ -133,11 +136,19 @@ impl Columns<'_> {
     fn check(&self, len: usize) -> Result<()> {
         let headers = self.headers.map_or(len, Array::len);
         let offsets = self.offsets.map_or(len, <[i64]>::len);
-        if [self.timestamps.len(), self.keys.len(), self.values.len(), headers, offsets]
-            .iter()
-            .any(|column| *column != len)
+        if [
+            self.timestamps.len(),
+            self.keys.len(),
+            self.values.len(),
+            headers,
+            offsets,
+        ]
+        .iter()
+        .any(|column| *column != len)
         {
-            return Err(Error::Internal("columns of records differ in length".to_owned()));
+            return Err(Error::Internal(
+                "columns of records differ in length".to_owned(),
+            ));
         }
         if let Some(headers) = self.headers
             && *headers.data_type() != crate::record::headers_type()
@@ -149,7 +160,10 @@ impl Columns<'_> {
     }
 
     fn encode_all(&self) -> Result<Vec<Encoded>> {
-        self.cut().into_iter().map(|rows| self.encode(rows)).collect()
+        self.cut()
+            .into_iter()
+            .map(|rows| self.encode(rows))
+            .collect()
     }
 
     /// Cuts the rows into runs that fit a block each.
@@ -186,9 +200,14 @@ impl Columns<'_> {
         let timestamps = &self.timestamps[rows.clone()];
         let mut flags = 0;
         let mut last_delta = n as u32 - 1;
-        let mut out = Vec::with_capacity(HEADER_LEN + n * 24 + data(&keys).len() + data(&values).len());
+        let mut out =
+            Vec::with_capacity(HEADER_LEN + n * 24 + data(&keys).len() + data(&values).len());
         out.resize(HEADER_LEN, 0);
-        out.extend(timestamps.iter().flat_map(|timestamp| timestamp.to_le_bytes()));
+        out.extend(
+            timestamps
+                .iter()
+                .flat_map(|timestamp| timestamp.to_le_bytes()),
+        );
         if let Some(offsets) = self.offsets {
             let first = offsets[start];
             last_delta = delta(first, offsets[rows.end - 1])?;
@@ -215,7 +234,11 @@ impl Columns<'_> {
         let newest = timestamps.iter().copied().max().unwrap_or(0);
         out[16..24].copy_from_slice(&newest.to_le_bytes());
         let body_crc = crc32c::crc32c(&out[HEADER_LEN..]);
-        Ok(Encoded { bytes: out, body_crc, last_delta })
+        Ok(Encoded {
+            bytes: out,
+            body_crc,
+            last_delta,
+        })
     }
 }
 
@@ -253,7 +276,11 @@ fn push_column(out: &mut Vec<u8>, array: &BinaryArray) -> bool {
     }
     let offsets = array.value_offsets();
     let first = offsets[0];
-    out.extend(offsets[1..].iter().flat_map(|end| (end - first).to_le_bytes()));
+    out.extend(
+        offsets[1..]
+            .iter()
+            .flat_map(|end| (end - first).to_le_bytes()),
+    );
     out.extend_from_slice(data(array));
     nulls.is_some()
 }
@@ -278,7 +305,11 @@ fn push_headers(out: &mut Vec<u8>, headers: &ListArray) -> Result<u8> {
     // A header's key is never null; Kafka has no such thing.
     let bytes_of_key = |row: &i64| Some(keys.value(*row as usize).as_bytes());
     push_column(out, &wanted.iter().map(bytes_of_key).collect());
-    let value = |row: &i64| values.is_valid(*row as usize).then(|| values.value(*row as usize));
+    let value = |row: &i64| {
+        values
+            .is_valid(*row as usize)
+            .then(|| values.value(*row as usize))
+    };
     let values: BinaryArray = wanted.iter().map(value).collect();
     let nulls = push_column(out, &values);
     Ok(FLAG_HEADERS | if nulls { FLAG_NULL_HEADER_VALUES } else { 0 })

@@ -79,7 +79,10 @@ macro_rules! define_all {
 }
 for_each_topic_case!(define_all);
 
-const LIMIT: FetchLimit = FetchLimit { records: 10_000, bytes: 64 << 20 };
+const LIMIT: FetchLimit = FetchLimit {
+    records: 10_000,
+    bytes: 64 << 20,
+};
 /// How long something may take that should happen at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -103,11 +106,20 @@ impl Row {
     /// A record with a key and a value.
     pub fn new(timestamp: i64, key: &str, value: &str) -> Self {
         let bytes = |text: &str| Some(text.as_bytes().to_vec());
-        Self { timestamp, key: bytes(key), value: bytes(value), headers: Vec::new() }
+        Self {
+            timestamp,
+            key: bytes(key),
+            value: bytes(value),
+            headers: Vec::new(),
+        }
     }
 
     fn numbered(number: usize) -> Self {
-        Self::new(1_700_000_000_000 + number as i64, &format!("k{number}"), &format!("v{number}"))
+        Self::new(
+            1_700_000_000_000 + number as i64,
+            &format!("k{number}"),
+            &format!("v{number}"),
+        )
     }
 }
 
@@ -115,16 +127,27 @@ impl Row {
 pub fn new_records(partition: i32, rows: &[Row]) -> NewRecords {
     NewRecords {
         partition,
-        timestamps: rows.iter().map(|row| row.timestamp).collect::<Vec<_>>().into(),
+        timestamps: rows
+            .iter()
+            .map(|row| row.timestamp)
+            .collect::<Vec<_>>()
+            .into(),
         keys: rows.iter().map(|row| row.key.as_deref()).collect(),
         values: rows.iter().map(|row| row.value.as_deref()).collect(),
-        headers: rows.iter().any(|row| !row.headers.is_empty()).then(|| header_lists(rows)),
+        headers: rows
+            .iter()
+            .any(|row| !row.headers.is_empty())
+            .then(|| header_lists(rows)),
     }
 }
 
 fn header_lists(rows: &[Row]) -> ListArray {
-    let DataType::List(item) = headers_type() else { panic!("headers are not a list") };
-    let DataType::Struct(fields) = item.data_type().clone() else { panic!("not structs") };
+    let DataType::List(item) = headers_type() else {
+        panic!("headers are not a list")
+    };
+    let DataType::Struct(fields) = item.data_type().clone() else {
+        panic!("not structs")
+    };
     let headers = || rows.iter().flat_map(|row| &row.headers);
     let keys: StringArray = headers().map(|header| Some(&header.0)).collect();
     let values: BinaryArray = headers().map(|header| header.1.as_deref()).collect();
@@ -133,7 +156,12 @@ fn header_lists(rows: &[Row]) -> ListArray {
     for row in rows {
         ends.push(ends[ends.len() - 1] + row.headers.len() as i32);
     }
-    ListArray::new(item, OffsetBuffer::new(ScalarBuffer::from(ends)), Arc::new(entries), None)
+    ListArray::new(
+        item,
+        OffsetBuffer::new(ScalarBuffer::from(ends)),
+        Arc::new(entries),
+        None,
+    )
 }
 
 /// Records as offsets and rows.
@@ -145,17 +173,23 @@ pub fn rows_of(records: &Records) -> Vec<(i64, Row)> {
         value: bytes(&records.values, row),
         headers: headers_of(records, row),
     };
-    (0..records.len()).map(|index| (records.offsets.value(index), row(index))).collect()
+    (0..records.len())
+        .map(|index| (records.offsets.value(index), row(index)))
+        .collect()
 }
 
 fn headers_of(records: &Records, row: usize) -> Vec<Header> {
-    let Some(lists) = &records.headers else { return Vec::new() };
+    let Some(lists) = &records.headers else {
+        return Vec::new();
+    };
     let list = lists.value(row);
     let entries = list.as_struct();
     let keys = entries.column(0).as_string::<i32>();
     let values = entries.column(1).as_binary::<i32>();
     let value = |index| values.is_valid(index).then(|| values.value(index).to_vec());
-    (0..list.len()).map(|index| (keys.value(index).to_owned(), value(index))).collect()
+    (0..list.len())
+        .map(|index| (keys.value(index).to_owned(), value(index)))
+        .collect()
 }
 
 async fn make(backend: &dyn Backend, case: &str, partitions: i32) -> Result<String> {
@@ -180,7 +214,10 @@ fn topic(name: &str, partitions: i32) -> NewTopic {
 }
 
 async fn append(backend: &dyn Backend, topic: &str, partition: i32, rows: &[Row]) -> Result<()> {
-    backend.topics().append(topic, &[new_records(partition, rows)]).await
+    backend
+        .topics()
+        .append(topic, &[new_records(partition, rows)])
+        .await
 }
 
 /// Reads from where the reader stands up to the end.
@@ -204,7 +241,10 @@ async fn read_to_end(reader: &mut dyn Reader, partition: i32) -> Result<Vec<(i64
 async fn read(backend: &dyn Backend, topic: &str, partition: i32) -> Result<Vec<(i64, Row)>> {
     let ranges = backend.topics().offsets(topic).await?;
     let start = ranges[partition as usize].start;
-    let mut reader = backend.topics().reader(topic, &[(partition, start)]).await?;
+    let mut reader = backend
+        .topics()
+        .reader(topic, &[(partition, start)])
+        .await?;
     read_to_end(&mut *reader, partition).await
 }
 
@@ -215,7 +255,10 @@ async fn fetch_error(reader: &mut dyn Reader, partition: i32) -> Result<String> 
             match reader.fetch(partition, LIMIT) {
                 Err(error) => message = Some(error),
                 Ok(fetched) => {
-                    assert!(fetched.records.is_none(), "records instead of an error: {fetched:?}");
+                    assert!(
+                        fetched.records.is_none(),
+                        "records instead of an error: {fetched:?}"
+                    );
                     reader.ready(Duration::from_millis(100)).await?;
                 }
             }
@@ -224,7 +267,16 @@ async fn fetch_error(reader: &mut dyn Reader, partition: i32) -> Result<String> 
     })
     .await?;
     let error = message.ok_or_else(|| Error::Internal("no error".to_owned()))?;
-    assert!(matches!(error, Error::External { retryable: false, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Error::External {
+                retryable: false,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     Ok(error.to_string())
 }
 
@@ -235,7 +287,9 @@ async fn within_patience(work: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 fn numbered(range: std::ops::Range<usize>) -> Vec<(i64, Row)> {
-    range.map(|number| (number as i64, Row::numbered(number))).collect()
+    range
+        .map(|number| (number as i64, Row::numbered(number)))
+        .collect()
 }
 
 fn plain(rows: Vec<(i64, Row)>) -> Vec<Row> {
@@ -272,7 +326,9 @@ pub async fn reading_begins_anywhere(backend: &dyn Backend) -> Result<()> {
 /// No fetch returns more records than asked for, or goes on once it has the bytes; and all come.
 pub async fn limits_of_a_fetch_hold(backend: &dyn Backend) -> Result<()> {
     let name = make(backend, "limits", 1).await?;
-    let rows: Vec<Row> = (0..100).map(|i| Row::new(1000 + i, "key", &"x".repeat(97))).collect();
+    let rows: Vec<Row> = (0..100)
+        .map(|i| Row::new(1000 + i, "key", &"x".repeat(97)))
+        .collect();
     append(backend, &name, 0, &rows[..60]).await?;
     append(backend, &name, 0, &rows[60..]).await?;
     for (records, bytes, most) in [(7, usize::MAX, 7), (1, 1, 1), (1000, 250, 3), (0, 0, 1)] {
@@ -283,7 +339,11 @@ pub async fn limits_of_a_fetch_hold(backend: &dyn Backend) -> Result<()> {
             loop {
                 let fetched = reader.fetch(0, limit)?;
                 let found: Vec<_> = fetched.records.iter().flat_map(rows_of).collect();
-                assert!(found.len() <= most, "{} of {most} for {limit:?}", found.len());
+                assert!(
+                    found.len() <= most,
+                    "{} of {most} for {limit:?}",
+                    found.len()
+                );
                 read.extend(found);
                 assert_eq!(fetched.next_offset, read.len() as i64);
                 if fetched.at_end {
@@ -301,7 +361,13 @@ pub async fn limits_of_a_fetch_hold(backend: &dyn Backend) -> Result<()> {
 /// Times are kept as they are, in whatever order they come.
 pub async fn timestamps_are_kept(backend: &dyn Backend) -> Result<()> {
     let name = make(backend, "timestamps", 1).await?;
-    let times = [1_700_000_000_000, 1, 1_000_000, 1_600_000_000_123, 1_599_999_999_999];
+    let times = [
+        1_700_000_000_000,
+        1,
+        1_000_000,
+        1_600_000_000_123,
+        1_599_999_999_999,
+    ];
     let rows: Vec<Row> = times.iter().map(|time| Row::new(*time, "k", "v")).collect();
     append(backend, &name, 0, &rows).await?;
     assert_eq!(plain(read(backend, &name, 0).await?), rows);
@@ -313,7 +379,11 @@ pub async fn headers_are_kept(backend: &dyn Backend) -> Result<()> {
     let name = make(backend, "headers", 1).await?;
     let header = |key: &str, value: Option<&[u8]>| (key.to_owned(), value.map(<[u8]>::to_vec));
     let mut rows = plain(numbered(0..5));
-    rows[1].headers = vec![header("b", Some(b"2")), header("a", None), header("b", Some(b""))];
+    rows[1].headers = vec![
+        header("b", Some(b"2")),
+        header("a", None),
+        header("b", Some(b"")),
+    ];
     rows[3].headers = vec![header("epoch", Some(&[0, 255, 1]))];
     append(backend, &name, 0, &rows[..3]).await?;
     append(backend, &name, 0, &rows[3..4]).await?;
@@ -331,7 +401,12 @@ pub async fn nulls_are_not_empty(backend: &dyn Backend) -> Result<()> {
     let mut rows = Vec::new();
     for key in &contents {
         for value in &contents {
-            rows.push(Row { timestamp: 5, key: key.clone(), value: value.clone(), headers: vec![] });
+            rows.push(Row {
+                timestamp: 5,
+                key: key.clone(),
+                value: value.clone(),
+                headers: vec![],
+            });
         }
     }
     append(backend, &name, 0, &rows).await?;
@@ -345,20 +420,37 @@ pub async fn nulls_are_not_empty(backend: &dyn Backend) -> Result<()> {
 /// One append writes to many partitions, one reader reads many, each at its own pace.
 pub async fn partitions_are_independent(backend: &dyn Backend) -> Result<()> {
     let name = make(backend, "partitions", 7).await?;
-    let records: Vec<_> =
-        [6, 0, 3, 0].iter().map(|p| new_records(*p, &plain(numbered(0..*p as usize + 1)))).collect();
+    let records: Vec<_> = [6, 0, 3, 0]
+        .iter()
+        .map(|p| new_records(*p, &plain(numbered(0..*p as usize + 1))))
+        .collect();
     backend.topics().append(&name, &records).await?;
-    let ends: Vec<_> = backend.topics().offsets(&name).await?.iter().map(|r| r.end).collect();
+    let ends: Vec<_> = backend
+        .topics()
+        .offsets(&name)
+        .await?
+        .iter()
+        .map(|r| r.end)
+        .collect();
     assert_eq!(ends, [2, 0, 0, 4, 0, 0, 7]);
-    let mut reader = backend.topics().reader(&name, &[(6, 5), (3, 0), (1, 0)]).await?;
+    let mut reader = backend
+        .topics()
+        .reader(&name, &[(6, 5), (3, 0), (1, 0)])
+        .await?;
     assert_eq!(read_to_end(&mut *reader, 1).await?, []);
     assert_eq!(read_to_end(&mut *reader, 6).await?, numbered(5..7));
     append(backend, &name, 1, &plain(numbered(0..3))).await?;
     assert_eq!(read_to_end(&mut *reader, 3).await?, numbered(0..4));
     read_exactly(&mut *reader, 1, &numbered(0..3)).await?;
     assert_eq!(reader.partitions().await?, 7);
-    assert!(reader.fetch(2, LIMIT).is_err(), "partition 2 was never asked for");
-    let bad = backend.topics().append(&name, &[new_records(7, &plain(numbered(0..1)))]).await;
+    assert!(
+        reader.fetch(2, LIMIT).is_err(),
+        "partition 2 was never asked for"
+    );
+    let bad = backend
+        .topics()
+        .append(&name, &[new_records(7, &plain(numbered(0..1)))])
+        .await;
     assert!(bad.is_err(), "there is no partition 7");
     backend.topics().delete(&name).await
 }
@@ -389,16 +481,29 @@ async fn read_exactly(
 /// What was asked for is described, until it is deleted.
 pub async fn topics_are_made_described_and_deleted(backend: &dyn Backend) -> Result<()> {
     let topics = backend.topics();
-    let policies =
-        [CleanupPolicy::Delete, CleanupPolicy::Compact, CleanupPolicy::CompactDelete];
+    let policies = [
+        CleanupPolicy::Delete,
+        CleanupPolicy::Compact,
+        CleanupPolicy::CompactDelete,
+    ];
     let mut names = Vec::new();
     for (partitions, cleanup) in (1..).zip(policies) {
         let name = backend.name("describe");
         assert_eq!(topics.describe(&name).await?, None);
-        make_topic(backend, NewTopic { cleanup, ..topic(&name, partitions) }).await?;
+        make_topic(
+            backend,
+            NewTopic {
+                cleanup,
+                ..topic(&name, partitions)
+            },
+        )
+        .await?;
         let found = topics.describe(&name).await?;
         let found = found.ok_or_else(|| Error::Internal(format!("{name} is not there")))?;
-        assert_eq!((found.name.as_str(), found.partitions, found.replicas), (&*name, partitions, 1));
+        assert_eq!(
+            (found.name.as_str(), found.partitions, found.replicas),
+            (&*name, partitions, 1)
+        );
         assert_eq!(found.cleanup, Some(cleanup));
         names.push(name);
     }
@@ -433,20 +538,51 @@ pub async fn what_cannot_be_is_a_user_error(backend: &dyn Backend) -> Result<()>
         let error = result.expect_err(expected);
         assert!(matches!(error, Error::User(_)), "{error:?}");
         let message = error.to_string();
-        assert!(message.contains(name) && message.contains(expected), "{message}");
+        assert!(
+            message.contains(name) && message.contains(expected),
+            "{message}"
+        );
     };
-    check(topics.create(&topic(&name, 2)).await, &name, "exists already");
+    check(
+        topics.create(&topic(&name, 2)).await,
+        &name,
+        "exists already",
+    );
     check(topics.create(&topic("a b", 2)).await, "a b", "not a name");
-    check(topics.create(&topic(&missing, 0)).await, &missing, "0 partitions");
+    check(
+        topics.create(&topic(&missing, 0)).await,
+        &missing,
+        "0 partitions",
+    );
     check(topics.delete(&missing).await, &missing, "does not exist");
     check(topics.grow(&missing, 3).await, &missing, "does not exist");
     check(topics.grow(&name, 1).await, &name, "can only be added");
-    check(topics.offsets(&missing).await.map(drop), &missing, "does not exist");
-    check(topics.reader(&missing, &[(0, 0)]).await.map(drop), &missing, "does not exist");
-    check(topics.reader(&name, &[(2, 0)]).await.map(drop), &name, "no partition 2");
+    check(
+        topics.offsets(&missing).await.map(drop),
+        &missing,
+        "does not exist",
+    );
+    check(
+        topics.reader(&missing, &[(0, 0)]).await.map(drop),
+        &missing,
+        "does not exist",
+    );
+    check(
+        topics.reader(&name, &[(2, 0)]).await.map(drop),
+        &name,
+        "no partition 2",
+    );
     let records = [new_records(0, &plain(numbered(0..1)))];
-    check(topics.append(&missing, &records).await, &missing, "does not exist");
-    assert_eq!(topics.describe(&missing).await?, None, "asking must not make the topic");
+    check(
+        topics.append(&missing, &records).await,
+        &missing,
+        "does not exist",
+    );
+    assert_eq!(
+        topics.describe(&missing).await?,
+        None,
+        "asking must not make the topic"
+    );
     topics.delete(&name).await
 }
 
@@ -574,14 +710,26 @@ pub async fn a_topic_grows(backend: &dyn Backend) -> Result<()> {
 pub async fn large_records_pass(backend: &dyn Backend) -> Result<()> {
     let name = make(backend, "large", 1).await?;
     backend.accept_large(&name).await?;
-    let large: String = (0..5 << 20).map(|i| char::from(b'a' + (i % 23) as u8)).collect();
-    let rows = [Row::new(1, "a", &large), Row::new(2, "b", "small"), Row::new(3, "c", &large)];
+    let large: String = (0..5 << 20)
+        .map(|i| char::from(b'a' + (i % 23) as u8))
+        .collect();
+    let rows = [
+        Row::new(1, "a", &large),
+        Row::new(2, "b", "small"),
+        Row::new(3, "c", &large),
+    ];
     append(backend, &name, 0, &rows).await?;
     let mut reader = backend.topics().reader(&name, &[(0, 0)]).await?;
     let mut read = Vec::new();
     within_patience(async {
         while read.len() < 3 {
-            let fetched = reader.fetch(0, FetchLimit { records: 10, bytes: 1000 })?;
+            let fetched = reader.fetch(
+                0,
+                FetchLimit {
+                    records: 10,
+                    bytes: 1000,
+                },
+            )?;
             read.extend(fetched.records.iter().flat_map(rows_of));
             reader.ready(Duration::from_millis(20)).await?;
         }
@@ -608,7 +756,10 @@ pub async fn writers_beside_each_other_lose_nothing(backend: &dyn Backend) -> Re
     let write = async |writer: i64| -> Result<()> {
         for number in 0..20 {
             let row = Row::new(number + 1, &writer.to_string(), "v");
-            let records = [new_records(0, &[row.clone(), row.clone()]), new_records(1, &[row])];
+            let records = [
+                new_records(0, &[row.clone(), row.clone()]),
+                new_records(1, &[row]),
+            ];
             backend.topics().append(&name, &records).await?;
         }
         Ok(())
@@ -616,7 +767,11 @@ pub async fn writers_beside_each_other_lose_nothing(backend: &dyn Backend) -> Re
     futures::future::try_join_all((0..8).map(write)).await?;
     for (partition, each) in [(0, 2), (1, 1)] {
         let rows = read(backend, &name, partition).await?;
-        assert!(rows.iter().zip(0..).all(|((offset, _), expected)| *offset == expected));
+        assert!(
+            rows.iter()
+                .zip(0..)
+                .all(|((offset, _), expected)| *offset == expected)
+        );
         let mut times: BTreeMap<_, Vec<i64>> = BTreeMap::new();
         for (_, row) in rows {
             times.entry(row.key).or_default().push(row.timestamp);
@@ -631,7 +786,10 @@ pub async fn writers_beside_each_other_lose_nothing(backend: &dyn Backend) -> Re
 /// Retention by time: from the start on, up to the first record that is young enough.
 pub async fn old_records_go(backend: &dyn Backend) -> Result<()> {
     let name = backend.name("retention-time");
-    let kept = NewTopic { retention_ms: Some(1000), ..topic(&name, 2) };
+    let kept = NewTopic {
+        retention_ms: Some(1000),
+        ..topic(&name, 2)
+    };
     make_topic(backend, kept).await?;
     for time in [1000, 2000, 1500, 5000, 1200] {
         append(backend, &name, 1, &[Row::new(time, "k", "v")]).await?;
@@ -655,10 +813,19 @@ pub async fn old_records_go(backend: &dyn Backend) -> Result<()> {
 /// Retention by size: as much from the start on as leaves the size that is to be kept.
 pub async fn surplus_records_go(backend: &dyn Backend) -> Result<()> {
     let name = backend.name("retention-size");
-    let kept = NewTopic { retention_bytes: Some(10_000), ..topic(&name, 1) };
+    let kept = NewTopic {
+        retention_bytes: Some(10_000),
+        ..topic(&name, 1)
+    };
     make_topic(backend, kept).await?;
     for number in 0..30 {
-        append(backend, &name, 0, &[Row::new(number, "k", &"v".repeat(1000))]).await?;
+        append(
+            backend,
+            &name,
+            0,
+            &[Row::new(number, "k", &"v".repeat(1000))],
+        )
+        .await?;
     }
     if backend.maintain(100).await? {
         let ranges = backend.topics().offsets(&name).await?;
@@ -675,10 +842,15 @@ pub async fn surplus_records_go(backend: &dyn Backend) -> Result<()> {
 /// Compaction: records keep their offsets and order, and reading may begin in the gaps.
 pub async fn of_each_key_the_last_record_stays(backend: &dyn Backend) -> Result<()> {
     let name = backend.name("compaction");
-    let compacted = NewTopic { cleanup: CleanupPolicy::Compact, ..topic(&name, 1) };
+    let compacted = NewTopic {
+        cleanup: CleanupPolicy::Compact,
+        ..topic(&name, 1)
+    };
     make_topic(backend, compacted).await?;
     let key = |number: i64| format!("k{}", number % 10);
-    let rows: Vec<Row> = (0..95).map(|i| Row::new(i + 1, &key(i), &i.to_string())).collect();
+    let rows: Vec<Row> = (0..95)
+        .map(|i| Row::new(i + 1, &key(i), &i.to_string()))
+        .collect();
     for part in rows.chunks(7) {
         append(backend, &name, 0, part).await?;
     }
@@ -695,7 +867,11 @@ pub async fn of_each_key_the_last_record_stays(backend: &dyn Backend) -> Result<
         // A second pass, over what the first one left.
         append(backend, &name, 0, &[Row::new(7, "k5", "new")]).await?;
         assert!(backend.maintain(1000).await?);
-        let offsets: Vec<_> = read(backend, &name, 0).await?.iter().map(|row| row.0).collect();
+        let offsets: Vec<_> = read(backend, &name, 0)
+            .await?
+            .iter()
+            .map(|row| row.0)
+            .collect();
         assert_eq!(offsets, (86..96).collect::<Vec<i64>>());
     }
     backend.topics().delete(&name).await
@@ -706,10 +882,22 @@ pub async fn of_each_key_the_last_record_stays(backend: &dyn Backend) -> Result<
 pub async fn tombstones_stay_for_a_time(backend: &dyn Backend) -> Result<()> {
     const DAY: i64 = 24 * 60 * 60 * 1000;
     let name = backend.name("tombstones");
-    let compacted = NewTopic { cleanup: CleanupPolicy::Compact, ..topic(&name, 1) };
+    let compacted = NewTopic {
+        cleanup: CleanupPolicy::Compact,
+        ..topic(&name, 1)
+    };
     make_topic(backend, compacted).await?;
-    let tombstone = Row { value: None, ..Row::new(2, "a", "") };
-    append(backend, &name, 0, &[Row::new(1, "a", "1"), Row::new(1, "b", "1")]).await?;
+    let tombstone = Row {
+        value: None,
+        ..Row::new(2, "a", "")
+    };
+    append(
+        backend,
+        &name,
+        0,
+        &[Row::new(1, "a", "1"), Row::new(1, "b", "1")],
+    )
+    .await?;
     append(backend, &name, 0, std::slice::from_ref(&tombstone)).await?;
     if backend.maintain(1000).await? {
         let both = [(1, Row::new(1, "b", "1")), (2, tombstone)];
@@ -719,7 +907,11 @@ pub async fn tombstones_stay_for_a_time(backend: &dyn Backend) -> Result<()> {
         assert_eq!(read(backend, &name, 0).await?[..2], both);
         append(backend, &name, 0, &[Row::new(3, "d", "1")]).await?;
         assert!(backend.maintain(1000 + DAY).await?);
-        let left: Vec<_> = read(backend, &name, 0).await?.iter().map(|row| row.0).collect();
+        let left: Vec<_> = read(backend, &name, 0)
+            .await?
+            .iter()
+            .map(|row| row.0)
+            .collect();
         assert_eq!(left, [1, 3, 4]);
     }
     backend.topics().delete(&name).await

@@ -72,7 +72,10 @@ pub struct EmbeddedTopics {
 impl EmbeddedTopics {
     /// The topics of a store.
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, compaction: CompactionOptions::default() }
+        Self {
+            store,
+            compaction: CompactionOptions::default(),
+        }
     }
 
     /// With other settings of compaction.
@@ -93,15 +96,9 @@ impl EmbeddedTopics {
         for topic in self.store.log().all() {
             let _alone = topic.maintenance.lock();
             for partition in topic.partitions() {
-                total.blocks_removed +=
-                    retention::apply(&self.store, &topic, &partition, now_ms)?;
-                let compaction = compaction::apply(
-                    &self.store,
-                    &topic,
-                    &partition,
-                    &self.compaction,
-                    now_ms,
-                )?;
+                total.blocks_removed += retention::apply(&self.store, &topic, &partition, now_ms)?;
+                let compaction =
+                    compaction::apply(&self.store, &topic, &partition, &self.compaction, now_ms)?;
                 total.records_compacted += compaction;
             }
         }
@@ -142,7 +139,9 @@ impl EmbeddedTopics {
         commit.put_meta(&registry::topic_key(&topic.name), &row.encode()?);
         self.store.commit(commit, Durability::Sync)?;
         let partitions = (0..topic.partitions).map(|number| Arc::new(Partition::new(number)));
-        self.store.log().insert(Topic::new(topic.name.clone(), row, partitions.collect()));
+        self.store
+            .log()
+            .insert(Topic::new(topic.name.clone(), row, partitions.collect()));
         Ok(())
     }
 
@@ -154,7 +153,9 @@ impl EmbeddedTopics {
         commit.delete_meta_prefix(&registry::partitions_prefix(topic.id()));
         let blocks = registry::topic_range(topic.id());
         let family = self.store.topics_family();
-        commit.batch().delete_range_cf(family, &blocks.start, &blocks.end);
+        commit
+            .batch()
+            .delete_range_cf(family, &blocks.start, &blocks.end);
         self.store.commit(commit, Durability::Sync)?;
         *exists = false;
         self.store.log().remove(name);
@@ -164,7 +165,10 @@ impl EmbeddedTopics {
         self.store
             .db()
             .delete_file_in_range_cf(family, &blocks.start, &blocks.end)
-            .map_err(|error| self.store.failed(&format!("delete topic \"{name}\""), &error))
+            .map_err(|error| {
+                self.store
+                    .failed(&format!("delete topic \"{name}\""), &error)
+            })
     }
 
     fn grow_now(&self, name: &str, partitions: i32) -> Result<()> {
@@ -176,7 +180,10 @@ impl EmbeddedTopics {
         if partitions > PARTITIONS_MAX {
             return Err(too_many_partitions(name, partitions));
         }
-        let row = TopicRow { partitions, ..topic.row.clone() };
+        let row = TopicRow {
+            partitions,
+            ..topic.row.clone()
+        };
         let mut commit = self.store.begin();
         commit.put_meta(&registry::topic_key(name), &row.encode()?);
         self.store.commit(commit, Durability::Sync)?;
@@ -217,16 +224,27 @@ impl Topics for EmbeddedTopics {
 
     async fn grow(&self, name: &str, partitions: i32) -> Result<()> {
         let name = name.to_owned();
-        self.change(move |topics| topics.grow_now(&name, partitions)).await
+        self.change(move |topics| topics.grow_now(&name, partitions))
+            .await
     }
 
     async fn list(&self) -> Result<Vec<TopicDescription>> {
-        Ok(self.store.log().all().iter().map(|topic| describe(topic)).collect())
+        Ok(self
+            .store
+            .log()
+            .all()
+            .iter()
+            .map(|topic| describe(topic))
+            .collect())
     }
 
     async fn offsets(&self, name: &str) -> Result<Vec<OffsetRange>> {
         let topic = self.store.log().topic(name)?;
-        Ok(topic.partitions().iter().map(|partition| partition.range()).collect())
+        Ok(topic
+            .partitions()
+            .iter()
+            .map(|partition| partition.range())
+            .collect())
     }
 
     async fn reader(&self, name: &str, positions: &[(i32, i64)]) -> Result<Box<dyn Reader>> {
@@ -285,7 +303,9 @@ fn blocks(store: &Store, topic: u32, partition: i32, end: i64) -> DBRawIterator<
     options.set_iterate_upper_bound(block_key(topic, partition, end));
     // A log is read once and in order: its blocks would only push state out of the cache.
     options.fill_cache(false);
-    store.db().raw_iterator_cf_opt(store.topics_family(), options)
+    store
+        .db()
+        .raw_iterator_cf_opt(store.topics_family(), options)
 }
 
 /// Puts a run over blocks to the first block with records at or after the offset in `wanted`.
@@ -309,7 +329,9 @@ fn seek(store: &Store, blocks: &mut DBRawIterator<'_>, wanted: &[u8; 16]) -> Res
 fn current_block<'a>(store: &Store, blocks: &'a DBRawIterator<'_>) -> Result<Option<Block<'a>>> {
     let Some((key, bytes)) = blocks.item() else {
         let status = blocks.status();
-        return status.map(|()| None).map_err(|error| store.failed("read topics", &error));
+        return status
+            .map(|()| None)
+            .map_err(|error| store.failed("read topics", &error));
     };
     Block::parse(registry::block_offset(key)?, bytes).map(Some)
 }

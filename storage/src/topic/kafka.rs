@@ -49,7 +49,9 @@ impl KafkaTopics {
             tokio::task::spawn_blocking(move || Cluster::connect(&servers, properties)).await;
         let cluster = connected
             .map_err(|error| Error::Internal(format!("connecting did not end: {error}")))??;
-        Ok(Self { cluster: Arc::new(cluster) })
+        Ok(Self {
+            cluster: Arc::new(cluster),
+        })
     }
 
     /// The servers it was connected to.
@@ -63,25 +65,43 @@ impl KafkaTopics {
         let failed = |error| self.cluster.error(what(), &error);
         let mut before = rdkafka::TopicPartitionList::new();
         let offset = rdkafka::Offset::Offset(offset);
-        before.add_partition_offset(topic, partition, offset).map_err(failed)?;
+        before
+            .add_partition_offset(topic, partition, offset)
+            .map_err(failed)?;
         let removed = self.cluster.admin.delete_records(&before, &options()).await;
         let removed = removed.map_err(failed)?;
-        removed.elements().iter().try_for_each(|element| element.error()).map_err(failed)
+        removed
+            .elements()
+            .iter()
+            .try_for_each(|element| element.error())
+            .map_err(failed)
     }
 
     /// What becomes of the topics' old records; `None` where the caller may not ask.
     async fn describe_cleanup(&self, names: &[&str]) -> Result<Vec<Option<CleanupPolicy>>> {
-        let topics: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-        let described = self.cluster.admin.describe_configs(&topics, &options()).await;
-        let described = described
-            .map_err(|error| self.cluster.error("ask for the configuration of topics", &error))?;
+        let topics: Vec<_> = names
+            .iter()
+            .map(|name| ResourceSpecifier::Topic(name))
+            .collect();
+        let described = self
+            .cluster
+            .admin
+            .describe_configs(&topics, &options())
+            .await;
+        let described = described.map_err(|error| {
+            self.cluster
+                .error("ask for the configuration of topics", &error)
+        })?;
         let mut policies = HashMap::new();
         for topic in described.into_iter().flatten() {
             if let OwnedResourceSpecifier::Topic(name) = &topic.specifier {
                 policies.insert(name.clone(), cleanup_of(&topic));
             }
         }
-        Ok(names.iter().map(|name| policies.remove(*name).flatten()).collect())
+        Ok(names
+            .iter()
+            .map(|name| policies.remove(*name).flatten())
+            .collect())
     }
 
     /// The answer to a change of one topic.
@@ -97,9 +117,10 @@ impl KafkaTopics {
             Some(Err((_, Code::UnknownTopicOrPartition | Code::UnknownTopic))) => {
                 Err(no_such_topic(name))
             }
-            Some(Err((_, code))) => {
-                Err(self.cluster.error(format!("{what} topic \"{name}\""), &KafkaError::AdminOp(code)))
-            }
+            Some(Err((_, code))) => Err(self.cluster.error(
+                format!("{what} topic \"{name}\""),
+                &KafkaError::AdminOp(code),
+            )),
         }
     }
 }
@@ -120,20 +141,31 @@ impl Topics for KafkaTopics {
             new = new.set("retention.bytes", bytes);
         }
         let answers = self.cluster.admin.create_topics([&new], &options()).await;
-        let failed =
-            |error| self.cluster.error(format!("create topic \"{}\"", topic.name), &error);
+        let failed = |error| {
+            self.cluster
+                .error(format!("create topic \"{}\"", topic.name), &error)
+        };
         self.changed("create", &topic.name, answers.map_err(failed)?)?;
         let (name, partitions) = (topic.name.clone(), topic.partitions);
-        blocking(&self.cluster, move |cluster| cluster.wait_for_size(&name, Some(partitions))).await
+        blocking(&self.cluster, move |cluster| {
+            cluster.wait_for_size(&name, Some(partitions))
+        })
+        .await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
         check_name(name)?;
         let answers = self.cluster.admin.delete_topics(&[name], &options()).await;
-        let failed = |error| self.cluster.error(format!("delete topic \"{name}\""), &error);
+        let failed = |error| {
+            self.cluster
+                .error(format!("delete topic \"{name}\""), &error)
+        };
         self.changed("delete", name, answers.map_err(failed)?)?;
         let name = name.to_owned();
-        blocking(&self.cluster, move |cluster| cluster.wait_for_size(&name, None)).await
+        blocking(&self.cluster, move |cluster| {
+            cluster.wait_for_size(&name, None)
+        })
+        .await
     }
 
     async fn describe(&self, name: &str) -> Result<Option<TopicDescription>> {
@@ -157,11 +189,18 @@ impl Topics for KafkaTopics {
         }
         let count = usize::try_from(partitions).unwrap_or_default();
         let grown = NewPartitions::new(name, count);
-        let answers = self.cluster.admin.create_partitions([&grown], &options()).await;
+        let answers = self
+            .cluster
+            .admin
+            .create_partitions([&grown], &options())
+            .await;
         let failed = |error| self.cluster.error(format!("grow topic \"{name}\""), &error);
         self.changed("grow", name, answers.map_err(failed)?)?;
         let name = name.to_owned();
-        blocking(&self.cluster, move |cluster| cluster.wait_for_size(&name, Some(partitions))).await
+        blocking(&self.cluster, move |cluster| {
+            cluster.wait_for_size(&name, Some(partitions))
+        })
+        .await
     }
 
     async fn list(&self) -> Result<Vec<TopicDescription>> {
@@ -172,7 +211,9 @@ impl Topics for KafkaTopics {
             false => self.describe_cleanup(&names).await?,
         };
         let topics = sizes.into_iter().zip(cleanup);
-        Ok(topics.map(|((name, size), cleanup)| description(name, size, cleanup)).collect())
+        Ok(topics
+            .map(|((name, size), cleanup)| description(name, size, cleanup))
+            .collect())
     }
 
     async fn offsets(&self, name: &str) -> Result<Vec<OffsetRange>> {
@@ -189,9 +230,8 @@ impl Topics for KafkaTopics {
         check_name(name)?;
         let (name, positions) = (name.to_owned(), positions.to_vec());
         let runtime = tokio::runtime::Handle::current();
-        let open = move |cluster: &Arc<Cluster>| {
-            KafkaReader::open(cluster, runtime, &name, &positions)
-        };
+        let open =
+            move |cluster: &Arc<Cluster>| KafkaReader::open(cluster, runtime, &name, &positions);
         let reader = blocking(&self.cluster, open).await?;
         Ok(Box::new(reader))
     }
@@ -215,7 +255,12 @@ fn options() -> AdminOptions {
 }
 
 fn description(name: String, size: Size, cleanup: Option<CleanupPolicy>) -> TopicDescription {
-    TopicDescription { name, partitions: size.partitions, replicas: size.replicas, cleanup }
+    TopicDescription {
+        name,
+        partitions: size.partitions,
+        replicas: size.replicas,
+        cleanup,
+    }
 }
 
 fn policy(cleanup: CleanupPolicy) -> &'static str {

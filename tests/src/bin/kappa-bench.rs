@@ -51,9 +51,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let [flag, name] = arguments.as_slice()
         && flag == "--one"
     {
-        let benchmark =
-            BENCHMARKS.iter().find(|b| b.name == name).ok_or("no such benchmark")?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let benchmark = BENCHMARKS
+            .iter()
+            .find(|b| b.name == name)
+            .ok_or("no such benchmark")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
         return runtime.block_on(run(benchmark, events));
     }
     println!(
@@ -110,11 +114,17 @@ async fn run(benchmark: &Benchmark, events: usize) -> Result<(), Box<dyn Error>>
     let mut made = 0;
     while made < events {
         let rows = (events - made).min(20_000);
-        engine.topics().append("bid", &[bids(made, rows, benchmark.keys)]).await?;
+        engine
+            .topics()
+            .append("bid", &[bids(made, rows, benchmark.keys)])
+            .await?;
         made += rows;
     }
     let (cpu, started) = (cpu_seconds()?, Instant::now());
-    session.execute(benchmark.statement).await.map_err(|error| error.render())?;
+    session
+        .execute(benchmark.statement)
+        .await
+        .map_err(|error| error.render())?;
     engine.flush().await?;
     let wall_s = started.elapsed().as_secs_f64();
     let cpu_s = cpu_seconds()? - cpu;
@@ -202,15 +212,22 @@ fn bids(first: usize, rows: usize, keys: u64) -> NewRecords {
 /// User and system time of this process, from Linux's /proc.
 fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> =
-        stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
     let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
     Ok(ticks / 100.0)
 }
 
 fn peak_mb() -> Result<f64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).ok_or("no VmHWM")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .ok_or("no VmHWM")?;
     let kb: f64 = line.split_whitespace().nth(1).unwrap_or_default().parse()?;
     Ok(kb / 1000.0)
 }

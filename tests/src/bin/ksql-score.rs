@@ -16,7 +16,10 @@ fn main() -> ExitCode {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let folder = ksql::folder();
     if !folder.is_dir() {
-        println!("ksql-score: there are no cases in {}; KSQL_CASES names a folder", folder.display());
+        println!(
+            "ksql-score: there are no cases in {}; KSQL_CASES names a folder",
+            folder.display()
+        );
         return ExitCode::SUCCESS;
     }
     let mut cases = match ksql::read(&folder) {

@@ -156,24 +156,36 @@ fn base(file: &str, test: &Json) -> Result<Case, String> {
     let records = |name: &str| list(name).iter().map(record).collect::<Result<Vec<_>, _>>();
     let statements: Vec<&str> = list("statements").iter().filter_map(Json::text).collect();
     let topics = list("topics").iter().map(|topic| {
-        Ok((required(topic, "name")?.to_owned(), topic.get("partitions").and_then(Json::int)))
+        Ok((
+            required(topic, "name")?.to_owned(),
+            topic.get("partitions").and_then(Json::int),
+        ))
     });
-    let failure = test.get("expectedException").or(test.get("expectedError")).map(|node| {
-        let text = |name| node.get(name).and_then(Json::text).unwrap_or_default();
-        let message = match text("causeMessage") {
-            "" => text("message"),
-            cause => cause,
-        };
-        let class = text("type").rsplit('.').next().unwrap_or_default();
-        Failure { class: class.to_owned(), message: message.to_owned() }
-    });
+    let failure = test
+        .get("expectedException")
+        .or(test.get("expectedError"))
+        .map(|node| {
+            let text = |name| node.get(name).and_then(Json::text).unwrap_or_default();
+            let message = match text("causeMessage") {
+                "" => text("message"),
+                cause => cause,
+            };
+            let class = text("type").rsplit('.').next().unwrap_or_default();
+            Failure {
+                class: class.to_owned(),
+                message: message.to_owned(),
+            }
+        });
     let conditions = test.get("inputConditions");
     let waits = conditions.and_then(|node| node.get("waitForActivePushQuery"));
     Ok(Case {
         file: file.to_owned(),
         name: format!("{file} - {}", name.trim()),
         statements: statements.join("\n"),
-        properties: test.get("properties").map(|node| node.fields().to_vec()).unwrap_or_default(),
+        properties: test
+            .get("properties")
+            .map(|node| node.fields().to_vec())
+            .unwrap_or_default(),
         topics: topics.collect::<Result<_, String>>()?,
         inputs: records("inputs")?,
         outputs: records("outputs")?,
@@ -185,21 +197,42 @@ fn base(file: &str, test: &Json) -> Result<Case, String> {
 }
 
 fn record(node: &Json) -> Result<Record, String> {
-    let headers = node.get("headers").map(Json::items).unwrap_or_default().iter().map(|header| {
-        let value = match header.get("VALUE").and_then(Json::text) {
-            Some(text) => Some(BASE64.decode(text).map_err(|error| format!("{text}: {error}"))?),
-            None => None,
-        };
-        Ok((required(header, "KEY")?.to_owned(), value))
-    });
-    let window = node.get("window").filter(|window| !window.is_null()).map(|window| {
-        let number = |name| {
-            window.get(name).and_then(Json::int).ok_or_else(|| format!("no {name} in {window}"))
-        };
-        let session =
-            window.get("type").and_then(Json::text).is_some_and(|it| it.eq_ignore_ascii_case("session"));
-        Ok::<_, String>(Bounds { start: number("start")?, end: number("end")?, session })
-    });
+    let headers = node
+        .get("headers")
+        .map(Json::items)
+        .unwrap_or_default()
+        .iter()
+        .map(|header| {
+            let value = match header.get("VALUE").and_then(Json::text) {
+                Some(text) => Some(
+                    BASE64
+                        .decode(text)
+                        .map_err(|error| format!("{text}: {error}"))?,
+                ),
+                None => None,
+            };
+            Ok((required(header, "KEY")?.to_owned(), value))
+        });
+    let window = node
+        .get("window")
+        .filter(|window| !window.is_null())
+        .map(|window| {
+            let number = |name| {
+                window
+                    .get(name)
+                    .and_then(Json::int)
+                    .ok_or_else(|| format!("no {name} in {window}"))
+            };
+            let session = window
+                .get("type")
+                .and_then(Json::text)
+                .is_some_and(|it| it.eq_ignore_ascii_case("session"));
+            Ok::<_, String>(Bounds {
+                start: number("start")?,
+                end: number("end")?,
+                session,
+            })
+        });
     Ok(Record {
         topic: required(node, "topic")?.to_owned(),
         key: node.get("key").cloned().unwrap_or(Json::Null),
@@ -211,7 +244,9 @@ fn record(node: &Json) -> Result<Record, String> {
 }
 
 fn required<'a>(node: &'a Json, name: &str) -> Result<&'a str, String> {
-    node.get(name).and_then(Json::text).ok_or_else(|| format!("no {name} in {node}"))
+    node.get(name)
+        .and_then(Json::text)
+        .ok_or_else(|| format!("no {name} in {node}"))
 }
 
 /// A value as a property or a format's name has it.
@@ -249,7 +284,10 @@ mod tests {
                 "file - n - AVRO - p=false",
             ]
         );
-        assert_eq!(cases[0].statements, "CREATE JSON;\nWITH (VALUE_FORMAT = 'JSON')");
+        assert_eq!(
+            cases[0].statements,
+            "CREATE JSON;\nWITH (VALUE_FORMAT = 'JSON')"
+        );
         assert!(!cases[0].needs_registry());
         assert!(cases[2].needs_registry());
     }
@@ -264,7 +302,17 @@ mod tests {
         let record = &cases[0].inputs[0];
         assert_eq!((&record.key, record.timestamp), (&Json::Null, None));
         assert_eq!(record.value, Json::Number("1.10".into()));
-        assert_eq!(record.window, Some(Bounds { start: 1, end: 2, session: true }));
-        assert_eq!(record.headers, [("a".into(), Some(b"!".to_vec())), ("b".into(), None)]);
+        assert_eq!(
+            record.window,
+            Some(Bounds {
+                start: 1,
+                end: 2,
+                session: true
+            })
+        );
+        assert_eq!(
+            record.headers,
+            [("a".into(), Some(b"!".to_vec())), ("b".into(), None)]
+        );
     }
 }

@@ -17,13 +17,23 @@ pub(super) fn check(failure: &Failure, error: &Error) -> Result<(), String> {
     let ours = match error {
         Error::Statement { error, .. } => Ours {
             kind: format!("{:?}", error.kind),
-            text: format!("{} {}", error.message, error.hint.as_deref().unwrap_or_default()),
+            text: format!(
+                "{} {}",
+                error.message,
+                error.hint.as_deref().unwrap_or_default()
+            ),
         },
-        Error::User(message) => Ours { kind: String::new(), text: message.clone() },
+        Error::User(message) => Ours {
+            kind: String::new(),
+            text: message.clone(),
+        },
         _ => return Err(format!("no user's error: {error}")),
     };
     ours.check(failure).map_err(|why| {
-        format!("refused for another cause ({why}): {error} | expected: {}", failure.message)
+        format!(
+            "refused for another cause ({why}): {error} | expected: {}",
+            failure.message
+        )
     })
 }
 
@@ -36,7 +46,11 @@ struct Ours {
 
 impl Ours {
     fn check(&self, failure: &Failure) -> Result<(), &'static str> {
-        let expected = failure.message.split("\nStatement:").next().unwrap_or_default();
+        let expected = failure
+            .message
+            .split("\nStatement:")
+            .next()
+            .unwrap_or_default();
         if expected.len() > 8 && self.text.contains(expected.trim()) {
             return Ok(());
         }
@@ -55,7 +69,11 @@ impl Ours {
             }
             kind if says("syntax") => {
                 let parses = kind != "Syntax" && !expected.is_empty();
-                return if parses { Err("it is a syntax error") } else { Ok(()) };
+                return if parses {
+                    Err("it is a syntax error")
+                } else {
+                    Ok(())
+                };
             }
             "Syntax" if failure.class == "ParseFailedException" => return Ok(()),
             _ if expected.is_empty() => return Ok(()),
@@ -78,26 +96,72 @@ impl Ours {
 
 /// What a message can speak of, and the words by which it does.
 const IDEAS: &[(&str, &[&str])] = &[
-    ("syntax", &["syntax error", "mismatched input", "extraneous input", "expected "]),
+    (
+        "syntax",
+        &[
+            "syntax error",
+            "mismatched input",
+            "extraneous input",
+            "expected ",
+        ],
+    ),
     (
         "unknown",
         &[
-            "cannot be resolved", "unknown", "does not exist", "can't find", "not a valid stream",
-            "there is no", "not found", "no columns supplied", "no viable",
+            "cannot be resolved",
+            "unknown",
+            "does not exist",
+            "can't find",
+            "not a valid stream",
+            "there is no",
+            "not found",
+            "no columns supplied",
+            "no viable",
         ],
     ),
     (
         "not supported",
-        &["not supported", "unsupported", "not support", "not there yet", "cannot be used", "n't support"],
+        &[
+            "not supported",
+            "unsupported",
+            "not support",
+            "not there yet",
+            "cannot be used",
+            "n't support",
+        ],
     ),
-    ("compare", &["compar", "operator does not exist", "cannot be compared"]),
+    (
+        "compare",
+        &["compar", "operator does not exist", "cannot be compared"],
+    ),
     ("cast", &["cast"]),
-    ("literal", &["invalid input syntax", "literal", "constant", "is not a number", "cannot be read as"]),
+    (
+        "literal",
+        &[
+            "invalid input syntax",
+            "literal",
+            "constant",
+            "is not a number",
+            "cannot be read as",
+        ],
+    ),
     ("projection", &["projection", "in its select"]),
-    ("more than once", &["more than once", "duplicate", "twice", "already exists", "same name"]),
+    (
+        "more than once",
+        &[
+            "more than once",
+            "duplicate",
+            "twice",
+            "already exists",
+            "same name",
+        ],
+    ),
     ("reserved", &["reserved"]),
     ("ambiguous", &["ambiguous"]),
-    ("group by", &["group by", "grouping", "grouped", "non-aggregate"]),
+    (
+        "group by",
+        &["group by", "grouping", "grouped", "non-aggregate"],
+    ),
     ("aggregate", &["aggregat"]),
     ("having", &["having"]),
     ("where", &["where", "predicate"]),
@@ -105,7 +169,15 @@ const IDEAS: &[(&str, &[&str])] = &[
     ("window", &["window"]),
     ("join", &["join"]),
     ("foreign key", &["foreign"]),
-    ("key", &["key", "grouping expression", "partitioning expression", "join expression"]),
+    (
+        "key",
+        &[
+            "key",
+            "grouping expression",
+            "partitioning expression",
+            "join expression",
+        ],
+    ),
     ("function", &["function"]),
     ("arguments", &["parameter", "argument"]),
     ("lambda", &["lambda"]),
@@ -135,20 +207,71 @@ const IDEAS: &[(&str, &[&str])] = &[
 fn ideas(text: &str) -> Vec<&'static str> {
     let text = text.to_lowercase();
     let speaks = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    IDEAS.iter().filter(|(_, words)| speaks(words)).map(|(idea, _)| *idea).collect()
+    IDEAS
+        .iter()
+        .filter(|(_, words)| speaks(words))
+        .map(|(idea, _)| *idea)
+        .collect()
 }
 
 /// Names of the statement in a message: quoted ones, and words in capitals.
 fn names(text: &str) -> Vec<String> {
     const SQL: &[&str] = &[
-        "SELECT", "WHERE", "GROUP", "BY", "HAVING", "PARTITION", "JOIN", "KEY", "PRIMARY", "CREATE",
-        "STREAM", "TABLE", "INSERT", "INTO", "DROP", "ALTER", "VALUES", "EMIT", "CHANGES", "WINDOW",
-        "WITH", "FROM", "ON", "AS", "OR", "AND", "NOT", "NULL", "JSON", "KAFKA", "DELIMITED", "NONE",
-        "INTEGER", "STRING", "BIGINT", "DOUBLE", "BOOLEAN", "BYTES", "MAP", "ARRAY", "STRUCT",
-        "DECIMAL", "TIMESTAMP", "DATE", "TIME", "LEFT", "RIGHT", "FULL", "OUTER", "INNER",
+        "SELECT",
+        "WHERE",
+        "GROUP",
+        "BY",
+        "HAVING",
+        "PARTITION",
+        "JOIN",
+        "KEY",
+        "PRIMARY",
+        "CREATE",
+        "STREAM",
+        "TABLE",
+        "INSERT",
+        "INTO",
+        "DROP",
+        "ALTER",
+        "VALUES",
+        "EMIT",
+        "CHANGES",
+        "WINDOW",
+        "WITH",
+        "FROM",
+        "ON",
+        "AS",
+        "OR",
+        "AND",
+        "NOT",
+        "NULL",
+        "JSON",
+        "KAFKA",
+        "DELIMITED",
+        "NONE",
+        "INTEGER",
+        "STRING",
+        "BIGINT",
+        "DOUBLE",
+        "BOOLEAN",
+        "BYTES",
+        "MAP",
+        "ARRAY",
+        "STRUCT",
+        "DECIMAL",
+        "TIMESTAMP",
+        "DATE",
+        "TIME",
+        "LEFT",
+        "RIGHT",
+        "FULL",
+        "OUTER",
+        "INNER",
     ];
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let words = text.split(|c: char| !is_name(c)).filter(|word| word.len() > 1);
+    let words = text
+        .split(|c: char| !is_name(c))
+        .filter(|word| word.len() > 1);
     words
         .filter(|word| word.chars().any(char::is_uppercase) && *word == word.to_uppercase())
         .filter(|word| !SQL.contains(word))
@@ -161,8 +284,16 @@ mod tests {
     use super::*;
 
     fn judge(kind: &str, ours: &str, class: &str, expected: &str) -> bool {
-        let failure = Failure { class: class.into(), message: expected.into() };
-        Ours { kind: kind.into(), text: ours.into() }.check(&failure).is_ok()
+        let failure = Failure {
+            class: class.into(),
+            message: expected.into(),
+        };
+        Ours {
+            kind: kind.into(),
+            text: ours.into(),
+        }
+        .check(&failure)
+        .is_ok()
     }
 
     #[test]
@@ -180,7 +311,12 @@ mod tests {
             class,
             "full-outer join not supported for stream-table join",
         ));
-        assert!(judge("Syntax", "expected a type", "ParseFailedException", "line 1: x"));
+        assert!(judge(
+            "Syntax",
+            "expected a type",
+            "ParseFailedException",
+            "line 1: x"
+        ));
     }
 
     #[test]
@@ -211,6 +347,11 @@ mod tests {
             class,
             "SELECT column 'NAMEX' cannot be resolved.",
         ));
-        assert!(!judge("Type", "types differ", "ParseFailedException", "Syntax Error"));
+        assert!(!judge(
+            "Type",
+            "types differ",
+            "ParseFailedException",
+            "Syntax Error"
+        ));
     }
 }

@@ -14,12 +14,21 @@ pub(super) fn side(side: &Side<'_>, expected: &Json, actual: &Json) -> Result<()
     if side.format != "JSON" {
         return match side.format {
             "DELIMITED" => scalar(expected, actual, Some(&Type::String), ""),
-            _ => value(expected, actual, side.columns.first().map(|column| &column.data_type), ""),
+            _ => value(
+                expected,
+                actual,
+                side.columns.first().map(|column| &column.data_type),
+                "",
+            ),
         };
     }
     let row = || {
         let fields = side.columns.iter();
-        Type::Struct(fields.map(|c| (c.name.clone(), c.data_type.clone())).collect())
+        Type::Struct(
+            fields
+                .map(|c| (c.name.clone(), c.data_type.clone()))
+                .collect(),
+        )
     };
     // A single column stands alone (keys, WRAP_SINGLE_VALUE = false) or in an object.
     match side.columns.as_slice() {
@@ -34,14 +43,22 @@ pub(super) fn side(side: &Side<'_>, expected: &Json, actual: &Json) -> Result<()
 pub(super) fn row(expected: &Json, actual: &Json, types: &[&Type]) -> bool {
     let (expected, actual) = (expected.items(), actual.items());
     expected.len() == actual.len()
-        && expected.iter().zip(actual).enumerate().all(|(index, (expected, actual))| {
-            value(expected, actual, types.get(index).copied(), "").is_ok()
-        })
+        && expected
+            .iter()
+            .zip(actual)
+            .enumerate()
+            .all(|(index, (expected, actual))| {
+                value(expected, actual, types.get(index).copied(), "").is_ok()
+            })
 }
 
 fn value(expected: &Json, actual: &Json, of: Option<&Type>, path: &str) -> Result<(), String> {
     let differs = || {
-        let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        let at = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}: ")
+        };
         Err(format!("{at}expected {expected}, got {actual}"))
     };
     match (expected, actual) {
@@ -76,9 +93,10 @@ fn value(expected: &Json, actual: &Json, of: Option<&Type>, path: &str) -> Resul
 
 fn field_type<'a>(of: Option<&'a Type>, name: &str) -> Option<&'a Type> {
     match of {
-        Some(Type::Struct(fields)) => {
-            fields.iter().find(|(field, _)| field == name).map(|(_, data_type)| data_type)
-        }
+        Some(Type::Struct(fields)) => fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, data_type)| data_type),
         Some(Type::Map(_, value)) => Some(value),
         _ => None,
     }
@@ -102,7 +120,11 @@ fn scalar(expected: &Json, actual: &Json, of: Option<&Type>, path: &str) -> Resu
     match same {
         true => Ok(()),
         false => {
-            let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
+            let at = if path.is_empty() {
+                String::new()
+            } else {
+                format!("{path}: ")
+            };
             Err(format!("{at}expected {expected}, got {actual}"))
         }
     }
@@ -115,7 +137,11 @@ fn numbers(expected: &str, actual: &str, of: Option<&Type>) -> bool {
     match of {
         Some(Type::Decimal(..)) => {
             let whole = !expected.contains(['.', 'e', 'E']);
-            if whole { found.scale <= 0 && wanted.same_value(&found) } else { wanted == found }
+            if whole {
+                found.scale <= 0 && wanted.same_value(&found)
+            } else {
+                wanted == found
+            }
         }
         Some(Type::Int | Type::BigInt | Type::Date | Type::Time | Type::Timestamp) => {
             !actual.contains(['.', 'e', 'E']) && wanted.same_value(&found)
@@ -135,23 +161,59 @@ mod tests {
 
     fn check(columns: &str, expected: &str, actual: &str) -> bool {
         let columns: Vec<Column> = parse_columns(columns).unwrap();
-        let of = Side { format: "JSON", columns: columns.iter().collect() };
-        side(&of, &Json::parse(expected).unwrap(), &Json::parse(actual).unwrap()).is_ok()
+        let of = Side {
+            format: "JSON",
+            columns: columns.iter().collect(),
+        };
+        side(
+            &of,
+            &Json::parse(expected).unwrap(),
+            &Json::parse(actual).unwrap(),
+        )
+        .is_ok()
     }
 
     #[test]
     fn numbers_go_by_the_columns_type() {
         let columns = "I INT, D DOUBLE, N DECIMAL(6, 2)";
         for (expected, actual, same) in [
-            (r#"{"I":1,"D":1.5,"N":1.50}"#, r#"{"I":1,"D":1.5,"N":1.50}"#, true),
-            (r#"{"i":1,"d":1.5000001,"n":1.50}"#, r#"{"I":1,"D":1.5,"N":1.50}"#, true),
-            (r#"{"I":1,"D":1.5,"N":1.5}"#, r#"{"I":1,"D":1.5,"N":1.50}"#, false),
-            (r#"{"I":1,"D":1.5,"N":1.50}"#, r#"{"I":1.0,"D":1.5,"N":1.50}"#, false),
-            (r#"{"I":1,"D":10000000000.0,"N":"1.50"}"#, r#"{"I":1,"D":1.0E10,"N":1.50}"#, true),
+            (
+                r#"{"I":1,"D":1.5,"N":1.50}"#,
+                r#"{"I":1,"D":1.5,"N":1.50}"#,
+                true,
+            ),
+            (
+                r#"{"i":1,"d":1.5000001,"n":1.50}"#,
+                r#"{"I":1,"D":1.5,"N":1.50}"#,
+                true,
+            ),
+            (
+                r#"{"I":1,"D":1.5,"N":1.5}"#,
+                r#"{"I":1,"D":1.5,"N":1.50}"#,
+                false,
+            ),
+            (
+                r#"{"I":1,"D":1.5,"N":1.50}"#,
+                r#"{"I":1.0,"D":1.5,"N":1.50}"#,
+                false,
+            ),
+            (
+                r#"{"I":1,"D":10000000000.0,"N":"1.50"}"#,
+                r#"{"I":1,"D":1.0E10,"N":1.50}"#,
+                true,
+            ),
             (r#"{"I":1,"D":1.5}"#, r#"{"I":1,"D":1.5,"N":null}"#, false),
-            (r#"{"I":null,"D":null,"N":null}"#, r#"{"I":null,"D":null,"N":null}"#, true),
+            (
+                r#"{"I":null,"D":null,"N":null}"#,
+                r#"{"I":null,"D":null,"N":null}"#,
+                true,
+            ),
         ] {
-            assert_eq!(check(columns, expected, actual), same, "{expected} {actual}");
+            assert_eq!(
+                check(columns, expected, actual),
+                same,
+                "{expected} {actual}"
+            );
         }
     }
 
@@ -159,9 +221,21 @@ mod tests {
     fn nested_values_are_compared_in_their_places() {
         let columns = "A ARRAY<STRUCT<F DECIMAL(3, 1)>>, M MAP<STRING, DOUBLE>";
         let actual = r#"{"A":[{"F":1.0},null],"M":{"x":2.0}}"#;
-        assert!(check(columns, r#"{"A":[{"f":1.0},null],"M":{"x":2}}"#, actual));
-        assert!(!check(columns, r#"{"A":[{"F":1.00},null],"M":{"x":2.0}}"#, actual));
-        assert!(!check(columns, r#"{"A":[null,{"F":1.0}],"M":{"x":2.0}}"#, actual));
+        assert!(check(
+            columns,
+            r#"{"A":[{"f":1.0},null],"M":{"x":2}}"#,
+            actual
+        ));
+        assert!(!check(
+            columns,
+            r#"{"A":[{"F":1.00},null],"M":{"x":2.0}}"#,
+            actual
+        ));
+        assert!(!check(
+            columns,
+            r#"{"A":[null,{"F":1.0}],"M":{"x":2.0}}"#,
+            actual
+        ));
     }
 
     #[test]

@@ -33,7 +33,10 @@ impl Json {
     /// A field of an object.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Object(fields) => fields.iter().find(|(n, _)| n == name).map(|(_, value)| value),
+            Self::Object(fields) => fields
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, value)| value),
             _ => None,
         }
     }
@@ -162,9 +165,11 @@ impl Reader<'_> {
             Some(b'"') => Ok(Json::String(self.string()?)),
             Some(b'-' | b'0'..=b'9') => Ok(self.number()),
             _ => {
-                for (word, value) in
-                    [("null", Json::Null), ("true", Json::Bool(true)), ("false", Json::Bool(false))]
-                {
+                for (word, value) in [
+                    ("null", Json::Null),
+                    ("true", Json::Bool(true)),
+                    ("false", Json::Bool(false)),
+                ] {
                     if self.text[self.at..].starts_with(word) {
                         self.at += word.len();
                         return Ok(value);
@@ -210,7 +215,10 @@ impl Reader<'_> {
 
     fn number(&mut self) -> Json {
         let start = self.at;
-        while matches!(self.peek(), Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')) {
+        while matches!(
+            self.peek(),
+            Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
+        ) {
             self.at += 1;
         }
         Json::Number(self.text[start..self.at].to_owned())
@@ -221,7 +229,9 @@ impl Reader<'_> {
         let mut text = String::new();
         loop {
             let rest = &self.text[self.at..];
-            let Some(c) = rest.chars().next() else { return Err(self.error("unended string")) };
+            let Some(c) = rest.chars().next() else {
+                return Err(self.error("unended string"));
+            };
             self.at += c.len_utf8();
             match c {
                 '"' => return Ok(text),
@@ -277,7 +287,10 @@ mod tests {
         ] {
             assert_eq!(Json::parse(text).unwrap().to_string(), text);
         }
-        assert_eq!(Json::parse(r#" "\ud83d\ude00\u00e9" "#).unwrap().text(), Some("😀é"));
+        assert_eq!(
+            Json::parse(r#" "\ud83d\ude00\u00e9" "#).unwrap().text(),
+            Some("😀é")
+        );
     }
 
     #[test]

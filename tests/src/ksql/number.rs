@@ -28,7 +28,11 @@ impl Decimal {
         }
         let digits = all.trim_start_matches('0').to_owned();
         let scale = i64::try_from(fraction.len()).ok()? - exponent;
-        Some(Self { negative: negative && !digits.is_empty(), digits, scale })
+        Some(Self {
+            negative: negative && !digits.is_empty(),
+            digits,
+            scale,
+        })
     }
 
     /// Whether both are the same number, whatever their scales.
@@ -40,7 +44,11 @@ impl Decimal {
         let digits = self.digits.trim_end_matches('0');
         let zeros = i64::try_from(self.digits.len() - digits.len()).unwrap_or(i64::MAX);
         match digits.is_empty() {
-            true => Self { negative: false, digits: String::new(), scale: 0 },
+            true => Self {
+                negative: false,
+                digits: String::new(),
+                scale: 0,
+            },
             false => Self {
                 negative: self.negative,
                 digits: digits.to_owned(),

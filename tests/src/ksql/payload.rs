@@ -34,7 +34,9 @@ pub(super) fn encode(side: &Side<'_>, value: &Json) -> Result<Option<Vec<u8>>, S
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     // An integer column takes 10.0 as 10: the cases' own serialiser coerces numbers.
     let whole = text.strip_suffix(".0").unwrap_or(text);
-    whole.parse().map_err(|_| format!("'{text}' is not a number that the column takes"))
+    whole
+        .parse()
+        .map_err(|_| format!("'{text}' is not a number that the column takes"))
 }
 
 /// What a consumer makes of a key or value.
@@ -42,10 +44,10 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 /// # Errors
 /// Bytes that are not of the format.
 pub(super) fn decode(side: &Side<'_>, bytes: Option<&[u8]>) -> Result<Json, String> {
-    let Some(bytes) = bytes else { return Ok(Json::Null) };
-    let text = || {
-        std::str::from_utf8(bytes).map_err(|_| format!("{bytes:02x?} is not text"))
+    let Some(bytes) = bytes else {
+        return Ok(Json::Null);
     };
+    let text = || std::str::from_utf8(bytes).map_err(|_| format!("{bytes:02x?} is not text"));
     match side.format {
         "JSON" => Json::parse(text()?).map_err(|error| format!("not JSON: {error}: {bytes:?}")),
         "DELIMITED" => Ok(Json::String(text()?.to_owned())),
@@ -61,7 +63,9 @@ pub(super) fn decode(side: &Side<'_>, bytes: Option<&[u8]>) -> Result<Json, Stri
 }
 
 fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], String> {
-    bytes.try_into().map_err(|_| format!("{} bytes and not {N}", bytes.len()))
+    bytes
+        .try_into()
+        .map_err(|_| format!("{} bytes and not {N}", bytes.len()))
 }
 
 /// The window that a case gives a record, or that a key ends in.
@@ -88,11 +92,25 @@ impl Bounds {
         let start = i64::from_be_bytes(*start);
         if window.kind == "SESSION" {
             let (rest, end) = rest.split_last_chunk::<8>().ok_or_else(too_short)?;
-            return Ok((rest, Self { start, end: i64::from_be_bytes(*end), session: true }));
+            return Ok((
+                rest,
+                Self {
+                    start,
+                    end: i64::from_be_bytes(*end),
+                    session: true,
+                },
+            ));
         }
         let size = window.size_ms.ok_or("a time window without a size")?;
         // ksqlDB's ends stop at the largest time there is.
-        Ok((rest, Self { start, end: start.saturating_add(size), session: false }))
+        Ok((
+            rest,
+            Self {
+                start,
+                end: start.saturating_add(size),
+                session: false,
+            },
+        ))
     }
 }
 
@@ -111,24 +129,41 @@ mod tests {
             ("", "\"x\"", b"x"),
         ] {
             let columns = parse_columns(columns).unwrap();
-            let side = Side { format: "KAFKA", columns: columns.iter().collect() };
+            let side = Side {
+                format: "KAFKA",
+                columns: columns.iter().collect(),
+            };
             let value = Json::parse(value).unwrap();
             let written = encode(&side, &value).unwrap().unwrap();
             assert_eq!(written, bytes);
             let read = decode(&side, Some(&written)).unwrap();
-            assert_eq!(read.to_string().replace("1.0", "1"), value.to_string().replace("1.0", "1"));
+            assert_eq!(
+                read.to_string().replace("1.0", "1"),
+                value.to_string().replace("1.0", "1")
+            );
         }
         assert_eq!(parse_columns("A INT KEY").unwrap()[0].place, Place::Key);
     }
 
     #[test]
     fn windows_are_behind_the_key() {
-        let time = Bounds { start: 10, end: 30, session: false };
-        let session = Bounds { start: 10, end: 30, session: true };
+        let time = Bounds {
+            start: 10,
+            end: 30,
+            session: false,
+        };
+        let session = Bounds {
+            start: 10,
+            end: 30,
+            session: true,
+        };
         for (bounds, kind, size_ms) in [(time, "TUMBLING", Some(20)), (session, "SESSION", None)] {
             let mut key = b"k".to_vec();
             bounds.append_to(&mut key);
-            let window = Window { kind: kind.into(), size_ms };
+            let window = Window {
+                kind: kind.into(),
+                size_ms,
+            };
             assert_eq!(Bounds::split(&window, &key).unwrap(), (&b"k"[..], bounds));
         }
     }

@@ -18,7 +18,9 @@ pub(super) fn check(
     for source in post.get("sources").map(Json::items).unwrap_or_default() {
         check_source(source, relations)?;
     }
-    let Some(expected) = post.get("topics") else { return Ok(()) };
+    let Some(expected) = post.get("topics") else {
+        return Ok(());
+    };
     if let Some(pattern) = expected.get("blacklist").and_then(Json::text) {
         let pattern = Regex::new(pattern).map_err(|error| error.to_string())?;
         if let Some((name, _)) = topics.iter().find(|(name, _)| pattern.is_match(name)) {
@@ -44,8 +46,12 @@ fn check_source(source: &Json, relations: &[Relation]) -> Result<(), String> {
         let expected = parse_columns(schema)?;
         // The cases' schemas do not say which columns are headers.
         let side = |keys: bool, columns: &[super::types::Column]| -> Vec<String> {
-            let of_side = columns.iter().filter(|column| (column.place == Place::Key) == keys);
-            of_side.map(|column| format!("{} {}", column.name, column.data_type)).collect()
+            let of_side = columns
+                .iter()
+                .filter(|column| (column.place == Place::Key) == keys);
+            of_side
+                .map(|column| format!("{} {}", column.name, column.data_type))
+                .collect()
         };
         for (keys, word) in [(true, "key"), (false, "value")] {
             let (expected, actual) = (side(keys, &expected), side(keys, &relation.columns));
@@ -70,10 +76,16 @@ fn check_source(source: &Json, relations: &[Relation]) -> Result<(), String> {
 
 /// `"JSON"` or `{"format": "JSON"}`.
 fn check_format(name: &str, side: &str, expected: &Json, actual: &str) -> Result<(), String> {
-    let expected = expected.get("format").unwrap_or(expected).text().unwrap_or_default();
+    let expected = expected
+        .get("format")
+        .unwrap_or(expected)
+        .text()
+        .unwrap_or_default();
     match expected.is_empty() || expected.eq_ignore_ascii_case(actual) {
         true => Ok(()),
-        false => Err(format!("{name}'s {side} format is {actual}, expected {expected}")),
+        false => Err(format!(
+            "{name}'s {side} format is {actual}, expected {expected}"
+        )),
     }
 }
 
@@ -85,7 +97,9 @@ fn check_window(name: &str, expected: &Json, relation: &Relation) -> Result<(), 
         && size_ms == actual.and_then(|window| window.size_ms);
     match same {
         true => Ok(()),
-        false => Err(format!("{name}'s window is {actual:?}, expected {kind:?} of {size_ms:?} ms")),
+        false => Err(format!(
+            "{name}'s window is {actual:?}, expected {kind:?} of {size_ms:?} ms"
+        )),
     }
 }
 
@@ -94,7 +108,10 @@ fn check_topic(
     relations: &[Relation],
     topics: &[(String, i32)],
 ) -> Result<(), String> {
-    let name = expected.get("name").and_then(Json::text).unwrap_or_default();
+    let name = expected
+        .get("name")
+        .and_then(Json::text)
+        .unwrap_or_default();
     // Repartition and changelog topics of Kafka Streams: there are none here.
     if name.starts_with("_confluent-ksql-") {
         return Ok(());
@@ -105,7 +122,9 @@ fn check_topic(
     if let Some(wanted) = expected.get("partitions").and_then(Json::int)
         && wanted != i64::from(*partitions)
     {
-        return Err(format!("topic {name} has {partitions} partitions, expected {wanted}"));
+        return Err(format!(
+            "topic {name} has {partitions} partitions, expected {wanted}"
+        ));
     }
     let Some(relation) = relations.iter().find(|relation| relation.topic == name) else {
         return Ok(());

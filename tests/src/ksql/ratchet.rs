@@ -21,7 +21,9 @@ const HEAD: &str = "\
 /// A list that cannot be read.
 pub fn read() -> std::io::Result<BTreeSet<String>> {
     let text = std::fs::read_to_string(path())?;
-    let names = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    let names = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     Ok(names.map(str::to_owned).collect())
 }
 
@@ -31,7 +33,10 @@ pub fn read() -> std::io::Result<BTreeSet<String>> {
 /// A list that cannot be written.
 pub fn write(report: &Report) -> std::io::Result<()> {
     let mut text = HEAD.to_owned();
-    let failed = report.verdicts.iter().filter(|(_, verdict)| verdict.is_err());
+    let failed = report
+        .verdicts
+        .iter()
+        .filter(|(_, verdict)| verdict.is_err());
     let mut names: Vec<&str> = failed.map(|(case, _)| case.name.as_str()).collect();
     names.sort_unstable();
     for name in names {
@@ -56,8 +61,11 @@ pub fn differences(report: &Report, allowed: &BTreeSet<String>) -> Vec<String> {
             _ => {}
         }
     }
-    let known: BTreeSet<&str> =
-        report.verdicts.iter().map(|(case, _)| case.name.as_str()).collect();
+    let known: BTreeSet<&str> = report
+        .verdicts
+        .iter()
+        .map(|(case, _)| case.name.as_str())
+        .collect();
     for name in allowed.iter().filter(|name| !known.contains(name.as_str())) {
         differences.push(format!("{name} is listed, and there is no such case"));
     }

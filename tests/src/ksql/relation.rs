@@ -47,9 +47,14 @@ impl Relation {
         let statement = format!("DESCRIBE `{}` EXTENDED", name.replace('`', "``"));
         let batches = rows(session, &statement).await?;
         let [names, types, keys] = [0, 1, 2].map(|index| column(&batches, index));
-        let mut relation = Self { name: name.to_owned(), ..Self::default() };
+        let mut relation = Self {
+            name: name.to_owned(),
+            ..Self::default()
+        };
         for ((name, value), key) in names?.into_iter().zip(types?).zip(keys?) {
-            let detail = name.strip_prefix('(').and_then(|name| name.strip_suffix(')'));
+            let detail = name
+                .strip_prefix('(')
+                .and_then(|name| name.strip_suffix(')'));
             match detail {
                 None => relation.columns.push(Column {
                     data_type: parse_type(&value)?,
@@ -77,7 +82,11 @@ impl Relation {
             Place::Key => &self.key_format,
             Place::Value | Place::Headers => &self.value_format,
         };
-        let columns = self.columns.iter().filter(|column| column.place == place).collect();
+        let columns = self
+            .columns
+            .iter()
+            .filter(|column| column.place == place)
+            .collect();
         Side { format, columns }
     }
 }
@@ -95,7 +104,10 @@ fn window(text: &str) -> Result<Window, String> {
     let kind = words.next().ok_or("an empty window")?.to_owned();
     let size_ms = match words.next() {
         None => None,
-        Some(size) => Some(size.parse().map_err(|_| format!("no window's size: '{text}'"))?),
+        Some(size) => Some(
+            size.parse()
+                .map_err(|_| format!("no window's size: '{text}'"))?,
+        ),
     };
     Ok(Window { kind, size_ms })
 }

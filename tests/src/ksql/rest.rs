@@ -27,18 +27,27 @@ pub(super) async fn run(case: &Case, data_dir: &Path) -> Result<(), Failed> {
     let engine = instance::open(data_dir, &[("step.max.rows", "1")])
         .await
         .map_err(|error| format!("the engine does not open: {error}"))?;
-    let mut attempt = Attempt { case, session: engine.session(), engine: engine.clone() };
+    let mut attempt = Attempt {
+        case,
+        session: engine.session(),
+        engine: engine.clone(),
+    };
     let verdict = match (attempt.run().await, &case.failure) {
         (Ok(()), None) => Ok(()),
         (Ok(()), Some(failure)) => {
             Err(format!("nothing was refused, expected: {}", failure.message).into())
         }
         (Err(Stopped::Failed(failed)), _) => Err(failed),
-        (Err(Stopped::Refused(error)), None) => {
-            Err(Failed { reason: format!("refused: {error}"), detail: error.render() })
+        (Err(Stopped::Refused(error)), None) => Err(Failed {
+            reason: format!("refused: {error}"),
+            detail: error.render(),
+        }),
+        (Err(Stopped::Refused(error)), Some(failure)) => {
+            cause::check(failure, &error).map_err(|reason| Failed {
+                reason,
+                detail: error.render(),
+            })
         }
-        (Err(Stopped::Refused(error)), Some(failure)) => cause::check(failure, &error)
-            .map_err(|reason| Failed { reason, detail: error.render() }),
     };
     let closed = engine.shutdown().await;
     verdict?;
@@ -105,7 +114,10 @@ impl Attempt<'_> {
             }
         }
         let mut expected = self.case.responses.iter().filter_map(|response| {
-            response.get("query").or(response.get("queryProto")).map(Json::items)
+            response
+                .get("query")
+                .or(response.get("queryProto"))
+                .map(Json::items)
         });
         for answer in answers {
             match expected.next() {
@@ -115,9 +127,11 @@ impl Attempt<'_> {
             }
         }
         if expected.next().is_some() {
-            return Err("fewer queries than answers: Protobuf answers are not there yet"
-                .to_owned()
-                .into());
+            return Err(
+                "fewer queries than answers: Protobuf answers are not there yet"
+                    .to_owned()
+                    .into(),
+            );
         }
         outputs.compare(&relations)?;
         Ok(())
@@ -127,12 +141,17 @@ impl Attempt<'_> {
 /// Compares a query's answer with the lines expected of it.
 async fn check(answer: Response, lines: &[Json]) -> Result<(), Stopped> {
     let header = lines.iter().find_map(|line| line.get("header"));
-    let wanted: Vec<&Json> =
-        lines.iter().filter_map(|line| line.get("row")?.get("columns")).collect();
+    let wanted: Vec<&Json> = lines
+        .iter()
+        .filter_map(|line| line.get("row")?.get("columns"))
+        .collect();
     let ends = lines.iter().any(|line| line.get("finalMessage").is_some());
     let count = if ends { None } else { Some(wanted.len()) };
     let (columns, found) = read(answer, count).await?;
-    if let Some(schema) = header.and_then(|header| header.get("schema")).and_then(Json::text) {
+    if let Some(schema) = header
+        .and_then(|header| header.get("schema"))
+        .and_then(Json::text)
+    {
         let expected: Vec<(String, Type)> = parse_columns(schema)?
             .into_iter()
             .map(|column| (column.name, column.data_type))
@@ -142,8 +161,11 @@ async fn check(answer: Response, lines: &[Json]) -> Result<(), Stopped> {
                 let columns = columns.iter().map(|(name, of)| format!("`{name}` {of}"));
                 columns.collect::<Vec<_>>().join(", ")
             };
-            let reason =
-                format!("the columns are {}, expected {}", text(&columns), text(&expected));
+            let reason = format!(
+                "the columns are {}, expected {}",
+                text(&columns),
+                text(&expected)
+            );
             return Err(reason.into());
         }
     }
@@ -151,7 +173,10 @@ async fn check(answer: Response, lines: &[Json]) -> Result<(), Stopped> {
     let mut missing = Vec::new();
     for row in &wanted {
         let types: Vec<&Type> = columns.iter().map(|(_, of)| of).collect();
-        match left.iter().position(|found| compare::row(row, found, &types)) {
+        match left
+            .iter()
+            .position(|found| compare::row(row, found, &types))
+        {
             Some(index) => drop(left.swap_remove(index)),
             None => missing.push(row.to_string()),
         }
@@ -159,7 +184,12 @@ async fn check(answer: Response, lines: &[Json]) -> Result<(), Stopped> {
     if missing.is_empty() && left.is_empty() {
         return Ok(());
     }
-    let text = |rows: &[Json]| rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let text = |rows: &[Json]| {
+        rows.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let reason = format!(
         "{} rows, expected {}; missing {}; too many {}",
         found.len(),
@@ -187,7 +217,8 @@ async fn read(answer: Response, count: Option<usize>) -> Result<Answer, Stopped>
         Response::Done(_) => Vec::new(),
     };
     let columns = schema.fields().iter();
-    let columns = columns.map(|field| Ok((field.name().clone(), rows::type_of(field.data_type())?)));
+    let columns =
+        columns.map(|field| Ok((field.name().clone(), rows::type_of(field.data_type())?)));
     let columns = columns.collect::<Result<_, String>>()?;
     let mut found = Vec::new();
     for batch in &batches {

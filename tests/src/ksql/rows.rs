@@ -83,9 +83,10 @@ fn cell(array: &dyn Array, row: usize) -> Result<Json, String> {
         }
         DataType::Struct(fields) => {
             let columns = array.as_struct().columns();
-            let named = fields.iter().zip(columns).map(|(field, column)| {
-                Ok::<_, String>((field.name().clone(), cell(column, row)?))
-            });
+            let named = fields
+                .iter()
+                .zip(columns)
+                .map(|(field, column)| Ok::<_, String>((field.name().clone(), cell(column, row)?)));
             Json::Object(named.collect::<Result<_, _>>()?)
         }
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
@@ -95,7 +96,11 @@ fn cell(array: &dyn Array, row: usize) -> Result<Json, String> {
         // Dates by their usual form; counts and text in DataFusion's other types.
         other => {
             let text = formatted(array, row, "%Y-%m-%d")?;
-            if other.is_numeric() { Json::Number(text) } else { Json::String(text) }
+            if other.is_numeric() {
+                Json::Number(text)
+            } else {
+                Json::String(text)
+            }
         }
     })
 }

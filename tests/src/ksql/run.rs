@@ -29,7 +29,10 @@ pub struct Failed {
 
 impl From<String> for Failed {
     fn from(reason: String) -> Self {
-        Self { reason, detail: String::new() }
+        Self {
+            reason,
+            detail: String::new(),
+        }
     }
 }
 
@@ -41,7 +44,11 @@ pub(super) async fn run(case: &Case, data_dir: &Path) -> Result<(), Failed> {
     let engine = instance::open(data_dir, &[("step.max.rows", "1")])
         .await
         .map_err(|error| format!("the engine does not open: {error}"))?;
-    let mut attempt = Attempt { case, session: engine.session(), engine: engine.clone() };
+    let mut attempt = Attempt {
+        case,
+        session: engine.session(),
+        engine: engine.clone(),
+    };
     let verdict = attempt.run().await;
     let closed = engine.shutdown().await;
     verdict?;
@@ -62,7 +69,10 @@ impl Attempt<'_> {
         }
         let relations = Relation::all(&mut self.session).await?;
         let mut outputs = Outputs::of(self.case);
-        self.engine.flush().await.map_err(|error| format!("a query failed: {error}"))?;
+        self.engine
+            .flush()
+            .await
+            .map_err(|error| format!("a query failed: {error}"))?;
         outputs.look(&self.engine).await?;
         for input in &self.case.inputs {
             send(&self.engine, &relations, input).await?;
@@ -76,9 +86,16 @@ impl Attempt<'_> {
         }
         outputs.compare(&relations)?;
         if let Some(post) = &self.case.post {
-            let topics = self.engine.topics().list().await.map_err(|error| error.to_string())?;
-            let topics: Vec<(String, i32)> =
-                topics.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+            let topics = self
+                .engine
+                .topics()
+                .list()
+                .await
+                .map_err(|error| error.to_string())?;
+            let topics: Vec<(String, i32)> = topics
+                .into_iter()
+                .map(|topic| (topic.name, topic.partitions))
+                .collect();
             post::check(post, &relations, &topics)?;
         }
         Ok(())
@@ -106,8 +123,10 @@ impl Attempt<'_> {
     fn judge(&self, error: &Error) -> Result<(), Failed> {
         match &self.case.failure {
             None => Err(format!("a query failed: {error}").into()),
-            Some(failure) => cause::check(failure, error)
-                .map_err(|reason| Failed { reason, detail: error.render() }),
+            Some(failure) => cause::check(failure, error).map_err(|reason| Failed {
+                reason,
+                detail: error.render(),
+            }),
         }
     }
 }
@@ -164,7 +183,9 @@ impl<'a> Outputs<'a> {
                     "{topic} {index}\n  expected {}\n  actual   {}",
                     shown.0, shown.1
                 );
-                let (Some(wanted), Some(found)) = (wanted, found) else { continue };
+                let (Some(wanted), Some(found)) = (wanted, found) else {
+                    continue;
+                };
                 if let Err(difference) = self.same(&format, wanted, found) {
                     let _ = writeln!(detail, "  DIFFERS: {difference}");
                     if !differs {
@@ -176,7 +197,10 @@ impl<'a> Outputs<'a> {
         }
         match reasons.is_empty() {
             true => Ok(()),
-            false => Err(Failed { reason: reasons.join("; "), detail }),
+            false => Err(Failed {
+                reason: reasons.join("; "),
+                detail,
+            }),
         }
     }
 
@@ -192,17 +216,26 @@ impl<'a> Outputs<'a> {
         compare::side(&format.value, &wanted.value, &value)
             .map_err(|why| format!("value: {why}"))?;
         if wanted.window != window {
-            return Err(format!("window: expected {:?}, got {window:?}", wanted.window));
+            return Err(format!(
+                "window: expected {:?}, got {window:?}",
+                wanted.window
+            ));
         }
         if let Some(timestamp) = wanted.timestamp
             && timestamp != found.timestamp
             // Rows that a statement inserts have the time of day.
             && !(self.case.inputs.is_empty() && timestamp == 0)
         {
-            return Err(format!("timestamp: expected {timestamp}, got {}", found.timestamp));
+            return Err(format!(
+                "timestamp: expected {timestamp}, got {}",
+                found.timestamp
+            ));
         }
         if wanted.headers != found.headers {
-            return Err(format!("headers: expected {:?}, got {:?}", wanted.headers, found.headers));
+            return Err(format!(
+                "headers: expected {:?}, got {:?}",
+                wanted.headers, found.headers
+            ));
         }
         Ok(())
     }
@@ -215,24 +248,35 @@ pub(super) async fn set_up(
     session: &mut Session,
 ) -> Result<(), Failed> {
     for (name, partitions) in &case.topics {
-        let partitions = partitions.and_then(|count| i32::try_from(count).ok()).unwrap_or(1);
+        let partitions = partitions
+            .and_then(|count| i32::try_from(count).ok())
+            .unwrap_or(1);
         topic::create(engine.topics().as_ref(), name, partitions).await?;
     }
     for (name, value) in &case.properties {
         // What sets up ksqlDB's planner, Kafka Streams and the cases' own runner means nothing here.
-        let foreign = ["ksql.new.query.planner.", "ksql.streams.", "use.exact.numeric."];
+        let foreign = [
+            "ksql.new.query.planner.",
+            "ksql.streams.",
+            "use.exact.numeric.",
+        ];
         if foreign.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
         let set = format!("SET '{name}' = '{}'", plain(value));
-        execute(session, &set).await.map_err(|error| format!("refused: {set}: {error}"))?;
+        execute(session, &set)
+            .await
+            .map_err(|error| format!("refused: {set}: {error}"))?;
     }
     Ok(())
 }
 
 /// The statements of a script.
 pub(super) fn split(script: &str) -> Vec<&str> {
-    kappa_engine::split(script).into_iter().filter(|text| !text.trim().is_empty()).collect()
+    kappa_engine::split(script)
+        .into_iter()
+        .filter(|text| !text.trim().is_empty())
+        .collect()
 }
 
 /// Carries out a statement; what it lists is read and forgotten.
@@ -282,8 +326,14 @@ impl<'a> TopicFormat<'a> {
                 relation: Some(relation),
             },
             None => Self {
-                key: Side { format: "KAFKA", columns: Vec::new() },
-                value: Side { format: "JSON", columns: Vec::new() },
+                key: Side {
+                    format: "KAFKA",
+                    columns: Vec::new(),
+                },
+                value: Side {
+                    format: "JSON",
+                    columns: Vec::new(),
+                },
                 relation: None,
             },
         }
@@ -309,13 +359,25 @@ impl<'a> TopicFormat<'a> {
             Ok((key, window)) => (key.to_string(), window),
             Err(_) => (raw(&record.key), None),
         };
-        line(&key, &raw(&record.value), Some(record.timestamp), window.as_ref(), &record.headers)
+        line(
+            &key,
+            &raw(&record.value),
+            Some(record.timestamp),
+            window.as_ref(),
+            &record.headers,
+        )
     }
 }
 
 fn show(record: &Wanted) -> String {
     let (key, value) = (record.key.to_string(), plain(&record.value));
-    line(&key, &value, record.timestamp, record.window.as_ref(), &record.headers)
+    line(
+        &key,
+        &value,
+        record.timestamp,
+        record.window.as_ref(),
+        &record.headers,
+    )
 }
 
 fn line(

@@ -44,20 +44,25 @@ pub fn run_all(cases: &[Case]) -> Report {
             });
         }
     });
-    let verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Report { verdicts: cases.iter().cloned().zip(verdicts.into_values()).collect() }
+    let verdicts = verdicts
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    Report {
+        verdicts: cases.iter().cloned().zip(verdicts.into_values()).collect(),
+    }
 }
 
 fn run_one(index: usize, case: &Case) -> Result<(), Failed> {
     let thread = format!("case-{index}");
     let (sender, receiver) = sync_channel(1);
     let of_thread = (thread.clone(), case.clone());
-    let spawned = std::thread::Builder::new().name(thread.clone()).stack_size(16 << 20).spawn(
-        move || {
+    let spawned = std::thread::Builder::new()
+        .name(thread.clone())
+        .stack_size(16 << 20)
+        .spawn(move || {
             let (thread, case) = of_thread;
             run_here(&thread, &case, &sender);
-        },
-    );
+        });
     if let Err(error) = spawned {
         return Err(format!("no thread for it: {error}").into());
     }
@@ -69,7 +74,10 @@ fn run_one(index: usize, case: &Case) -> Result<(), Failed> {
         Err(RecvTimeoutError::Disconnected) => Err("panicked".to_owned().into()),
     };
     match locked(&PANICS).remove(&thread) {
-        Some(panic) => Err(Failed { reason: format!("panicked {panic}"), detail: String::new() }),
+        Some(panic) => Err(Failed {
+            reason: format!("panicked {panic}"),
+            detail: String::new(),
+        }),
         None => verdict,
     }
 }
@@ -131,8 +139,11 @@ impl Report {
 
     /// Passed and all by file, then the failing cases, each with its reason in a line.
     pub fn text(&self) -> String {
-        let mut files: Vec<&str> =
-            self.verdicts.iter().map(|(case, _)| case.file.as_str()).collect();
+        let mut files: Vec<&str> = self
+            .verdicts
+            .iter()
+            .map(|(case, _)| case.file.as_str())
+            .collect();
         files.dedup();
         let mut text = String::new();
         for file in files {
@@ -144,7 +155,11 @@ impl Report {
             if let Err(failed) = verdict {
                 let reason = failed.reason.replace('\n', " ");
                 let short: String = reason.chars().take(300).collect();
-                let registry = if case.needs_registry() { " [registry]" } else { "" };
+                let registry = if case.needs_registry() {
+                    " [registry]"
+                } else {
+                    ""
+                };
                 let _ = writeln!(text, "FAIL{registry} {}: {short}", case.name);
             }
         }
@@ -176,7 +191,18 @@ impl Report {
 /// A case's name without its file, as a name for a file.
 fn file_name(case: &Case) -> String {
     let name = case.name.strip_prefix(&case.file).unwrap_or(&case.name);
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.= ".contains(c) { c } else { '_' };
-    let name: String = name.trim_start_matches(" - ").chars().map(safe).take(180).collect();
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.= ".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = name
+        .trim_start_matches(" - ")
+        .chars()
+        .map(safe)
+        .take(180)
+        .collect();
     format!("{}.txt", name.trim())
 }

@@ -59,7 +59,11 @@ pub(super) fn parse_columns(text: &str) -> Result<Vec<Column>, String> {
         let name = reader.name()?;
         let data_type = reader.data_type()?;
         let mut place = Place::Value;
-        while let Some(Token::Name { text, quoted: false }) = reader.peek() {
+        while let Some(Token::Name {
+            text,
+            quoted: false,
+        }) = reader.peek()
+        {
             match text.as_str() {
                 "KEY" => place = Place::Key,
                 "PRIMARY" => {}
@@ -72,7 +76,11 @@ pub(super) fn parse_columns(text: &str) -> Result<Vec<Column>, String> {
             }
             reader.at += 1;
         }
-        columns.push(Column { name, data_type, place });
+        columns.push(Column {
+            name,
+            data_type,
+            place,
+        });
         if !reader.eat(',') {
             break;
         }
@@ -84,7 +92,10 @@ pub(super) fn parse_columns(text: &str) -> Result<Vec<Column>, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
     /// Unquoted ones in upper case.
-    Name { text: String, quoted: bool },
+    Name {
+        text: String,
+        quoted: bool,
+    },
     Sign(char),
 }
 
@@ -107,15 +118,23 @@ impl Reader {
                 tokens.push(Token::Name { text, quoted: true });
             } else if c.is_alphanumeric() || c == '_' {
                 let mut text = c.to_ascii_uppercase().to_string();
-                while let Some(next) = chars.next_if(|next| next.is_alphanumeric() || *next == '_') {
+                while let Some(next) = chars.next_if(|next| next.is_alphanumeric() || *next == '_')
+                {
                     text.push(next.to_ascii_uppercase());
                 }
-                tokens.push(Token::Name { text, quoted: false });
+                tokens.push(Token::Name {
+                    text,
+                    quoted: false,
+                });
             } else {
                 tokens.push(Token::Sign(c));
             }
         }
-        Self { text: text.to_owned(), tokens, at: 0 }
+        Self {
+            text: text.to_owned(),
+            tokens,
+            at: 0,
+        }
     }
 
     fn peek(&self) -> Option<&Token> {
@@ -147,7 +166,8 @@ impl Reader {
 
     fn number(&mut self) -> Result<u32, String> {
         let text = self.name()?;
-        text.parse().map_err(|_| format!("'{text}' is no number in '{}'", self.text))
+        text.parse()
+            .map_err(|_| format!("'{text}' is no number in '{}'", self.text))
     }
 
     fn end(&self) -> Result<(), String> {
@@ -272,8 +292,11 @@ mod tests {
     fn columns_know_their_place() {
         let text = "id int primary key, `v` varchar, h array<struct<key string, value bytes>> \
                     headers, x bytes header('k')";
-        let columns: Vec<String> =
-            parse_columns(text).unwrap().iter().map(ToString::to_string).collect();
+        let columns: Vec<String> = parse_columns(text)
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(
             columns,
             [

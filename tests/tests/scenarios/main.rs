@@ -1,5 +1,8 @@
 //! Whole engines under long and varied input.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the message")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure is the message"
+)]
 
 mod oracle;

@@ -71,7 +71,13 @@ fn histories() -> impl Strategy<Value = History> {
         prop::option::weighted(0.8, -10_000..10_000_i64),
         0..200_i64,
     )
-        .prop_map(|(id, k, v, cents, time)| Event { id, k, v, cents, time });
+        .prop_map(|(id, k, v, cents, time)| Event {
+            id,
+            k,
+            v,
+            cents,
+            time,
+        });
     let fields = prop::option::weighted(0.8, (0..3_i32, -50..50_i64));
     let user = (0..6_i32, fields).prop_map(|(id, fields)| User { id, fields });
     let happens = prop_oneof![
@@ -83,9 +89,16 @@ fn histories() -> impl Strategy<Value = History> {
         1 => Just(Happens::Crash),
     ];
     let steps = prop::sample::select(vec!["1", "7", "1000"]);
-    (prop::sample::select(vec![1, 3]), steps, prop::collection::vec(happens, 4..16)).prop_map(
-        |(partitions, step_rows_max, happens)| History { partitions, step_rows_max, happens },
+    (
+        prop::sample::select(vec![1, 3]),
+        steps,
+        prop::collection::vec(happens, 4..16),
     )
+        .prop_map(|(partitions, step_rows_max, happens)| History {
+            partitions,
+            step_rows_max,
+            happens,
+        })
 }
 
 /// A query, how its result is asked for, and how DataFusion comes to the same.
@@ -185,8 +198,13 @@ const LATE: &str = "CREATE TABLE with_late AS SELECT k, COUNT(*) AS n, SUM(v) AS
 
 #[test]
 fn views_say_what_one_batch_over_all_input_says() {
-    let cases = std::env::var("KAPPA_ORACLE_CASES").ok().and_then(|text| text.parse().ok());
-    let seed = std::env::var("KAPPA_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0_u64);
+    let cases = std::env::var("KAPPA_ORACLE_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let seed = std::env::var("KAPPA_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0_u64);
     println!("KAPPA_SEED={seed}");
     let config = Config {
         cases: cases.unwrap_or(CASES),
@@ -242,12 +260,20 @@ fn check(history: History) -> Result<(), TestCaseError> {
     for query in QUERIES {
         let actual = kappa.ask(query.ask);
         let expected = input.batch(query.batch);
-        prop_assert!(actual == expected, "{}", difference(query.name, &expected, &actual));
+        prop_assert!(
+            actual == expected,
+            "{}",
+            difference(query.name, &expected, &actual)
+        );
     }
     if history.partitions == 1 {
         let actual = kappa.ask("SELECT k, WINDOWSTART, n, s FROM with_late");
         let expected = model_of_late(&input.events);
-        prop_assert!(actual == expected, "{}", difference("with_late", &expected, &actual));
+        prop_assert!(
+            actual == expected,
+            "{}",
+            difference("with_late", &expected, &actual)
+        );
     }
     kappa.shut_down();
     Ok(())
@@ -257,9 +283,10 @@ type Table = Vec<Vec<String>>;
 
 fn difference(name: &str, expected: &Table, actual: &Table) -> String {
     let mut text = format!("{name} differs");
-    for (word, rows, others) in
-        [("missing", expected, actual), ("too many", actual, expected)]
-    {
+    for (word, rows, others) in [
+        ("missing", expected, actual),
+        ("too many", actual, expected),
+    ] {
         for row in rows.iter().filter(|row| !others.contains(row)) {
             write!(text, "\n  {word}: {}", row.join(" ")).unwrap();
         }
@@ -282,7 +309,10 @@ fn model_of_late(events: &[(Event, i64)]) -> Table {
         }
     }
     let rows = windows.into_iter().map(|((k, start), (n, s))| {
-        [i64::from(k), start, n, s].iter().map(ToString::to_string).collect()
+        [i64::from(k), start, n, s]
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     });
     sorted(rows.collect())
 }
@@ -307,7 +337,12 @@ impl Incarnation {
         let mut config = instance::config(data_dir, &[("step.max.rows", history.step_rows_max)]);
         config.clock = Arc::clone(&clock) as _;
         let engine = runtime.block_on(Engine::open(config)).unwrap();
-        Self { runtime, engine, clock, partitions: history.partitions }
+        Self {
+            runtime,
+            engine,
+            clock,
+            partitions: history.partitions,
+        }
     }
 
     fn create(&self, partitions: i32) {
@@ -328,7 +363,9 @@ impl Incarnation {
     }
 
     fn execute(&self, statement: &str) {
-        let result = self.runtime.block_on(Box::pin(self.engine.execute(statement)));
+        let result = self
+            .runtime
+            .block_on(Box::pin(self.engine.execute(statement)));
         if let Err(error) = result {
             panic!("{}", error.render());
         }
@@ -337,7 +374,9 @@ impl Incarnation {
     fn ask(&self, query: &str) -> Table {
         self.runtime.block_on(async {
             match Box::pin(self.engine.execute(query)).await {
-                Ok(Response::Rows(rows)) => sorted(text::rows(&rows.collect().await.unwrap()).unwrap()),
+                Ok(Response::Rows(rows)) => {
+                    sorted(text::rows(&rows.collect().await.unwrap()).unwrap())
+                }
                 Ok(other) => panic!("{query}: {other:?}"),
                 Err(error) => panic!("{}", error.render()),
             }
@@ -359,7 +398,9 @@ impl Incarnation {
 
     fn send_users(&self, users: &[User]) {
         for user in users {
-            let value = user.fields.map(|(grp, num)| format!(r#"{{"GRP":{grp},"NUM":{num}}}"#));
+            let value = user
+                .fields
+                .map(|(grp, num)| format!(r#"{{"GRP":{grp},"NUM":{num}}}"#));
             self.send("users", user.id, value, 0);
         }
     }
@@ -368,9 +409,16 @@ impl Incarnation {
         let key = key.to_be_bytes().to_vec();
         let partition = partition_of(&key, self.partitions);
         let value = value.map(String::into_bytes);
-        let record = Record { key: Some(key), value, timestamp, headers: Vec::new() };
+        let record = Record {
+            key: Some(key),
+            value,
+            timestamp,
+            headers: Vec::new(),
+        };
         let topics = self.engine.topics().as_ref();
-        self.runtime.block_on(append(topics, topic, partition, &record)).unwrap();
+        self.runtime
+            .block_on(append(topics, topic, partition, &record))
+            .unwrap();
     }
 
     fn flush(&self) {
@@ -380,7 +428,8 @@ impl Incarnation {
     fn tick(self) -> Self {
         use kappa_engine::Clock;
         self.clock.set(self.clock.now_ms() + 2_000);
-        self.runtime.block_on(tokio::time::sleep(Duration::from_millis(5)));
+        self.runtime
+            .block_on(tokio::time::sleep(Duration::from_millis(5)));
         self
     }
 
@@ -410,17 +459,21 @@ struct Input {
 
 impl Input {
     fn take_events(&mut self, events: &[Event]) {
-        self.events.extend(events.iter().map(|event| (event.clone(), self.phase)));
+        self.events
+            .extend(events.iter().map(|event| (event.clone(), self.phase)));
     }
 
     fn take_users(&mut self, users: &[User]) {
         self.phase += 1;
-        self.users.extend(users.iter().map(|user| (user.clone(), self.phase)));
+        self.users
+            .extend(users.iter().map(|user| (user.clone(), self.phase)));
     }
 
     fn batch(&self, query: &str) -> Table {
         let context = SessionContext::new();
-        context.register_batch("events", self.events_batch()).unwrap();
+        context
+            .register_batch("events", self.events_batch())
+            .unwrap();
         context.register_batch("users", self.users_batch()).unwrap();
         Runtime::new().unwrap().block_on(async {
             let versions = context
@@ -431,7 +484,9 @@ impl Input {
                 )
                 .await
                 .unwrap();
-            context.register_table("versions", versions.into_view()).unwrap();
+            context
+                .register_table("versions", versions.into_view())
+                .unwrap();
             let rows = context.sql(query).await.unwrap().collect().await.unwrap();
             sorted(text::rows(&rows).unwrap())
         })
@@ -440,7 +495,10 @@ impl Input {
     fn events_batch(&self) -> RecordBatch {
         let events = || self.events.iter().map(|(event, _)| event);
         let cents = events().map(|event| event.cents.map(i128::from));
-        let decimals = cents.collect::<Decimal128Array>().with_precision_and_scale(10, 2).unwrap();
+        let decimals = cents
+            .collect::<Decimal128Array>()
+            .with_precision_and_scale(10, 2)
+            .unwrap();
         let schema = Schema::new(vec![
             Field::new("id", DataType::Int32, true),
             Field::new("k", DataType::Int32, true),
@@ -457,8 +515,17 @@ impl Input {
                 Arc::new(events().map(|event| event.k).collect::<Int32Array>()),
                 Arc::new(events().map(|event| event.v).collect::<Int64Array>()),
                 Arc::new(decimals),
-                Arc::new(events().map(|event| Some(event.time)).collect::<Int64Array>()),
-                Arc::new(self.events.iter().map(|(_, phase)| Some(*phase)).collect::<Int64Array>()),
+                Arc::new(
+                    events()
+                        .map(|event| Some(event.time))
+                        .collect::<Int64Array>(),
+                ),
+                Arc::new(
+                    self.events
+                        .iter()
+                        .map(|(_, phase)| Some(*phase))
+                        .collect::<Int64Array>(),
+                ),
                 Arc::new(Int64Array::from_iter_values(0..self.events.len() as i64)),
             ],
         )
@@ -478,9 +545,22 @@ impl Input {
             Arc::new(schema),
             vec![
                 Arc::new(users().map(|user| Some(user.id)).collect::<Int32Array>()),
-                Arc::new(users().map(|user| user.fields.map(|it| it.0)).collect::<Int32Array>()),
-                Arc::new(users().map(|user| user.fields.map(|it| it.1)).collect::<Int64Array>()),
-                Arc::new(self.users.iter().map(|(_, phase)| Some(*phase)).collect::<Int64Array>()),
+                Arc::new(
+                    users()
+                        .map(|user| user.fields.map(|it| it.0))
+                        .collect::<Int32Array>(),
+                ),
+                Arc::new(
+                    users()
+                        .map(|user| user.fields.map(|it| it.1))
+                        .collect::<Int64Array>(),
+                ),
+                Arc::new(
+                    self.users
+                        .iter()
+                        .map(|(_, phase)| Some(*phase))
+                        .collect::<Int64Array>(),
+                ),
                 Arc::new(Int64Array::from_iter_values(0..self.users.len() as i64)),
             ],
         )

@@ -60,8 +60,13 @@ fn extreme(data_type: &DataType, largest: bool) -> Option<Box<dyn SlotAccumulato
 /// Calls `apply(slot, row)` for each row that is not null.
 fn for_each_valid(slots: &[Slot], values: &dyn Array, mut apply: impl FnMut(usize, usize)) {
     match values.nulls().filter(|nulls| nulls.null_count() > 0) {
-        None => slots.iter().enumerate().for_each(|(row, slot)| apply(*slot as usize, row)),
-        Some(nulls) => nulls.valid_indices().for_each(|row| apply(slots[row] as usize, row)),
+        None => slots
+            .iter()
+            .enumerate()
+            .for_each(|(row, slot)| apply(*slot as usize, row)),
+        Some(nulls) => nulls
+            .valid_indices()
+            .for_each(|row| apply(slots[row] as usize, row)),
     }
 }
 
@@ -105,7 +110,9 @@ impl SlotAccumulator for Count {
     }
 
     fn clear(&mut self, slots: &[Slot]) {
-        slots.iter().for_each(|slot| self.counts[*slot as usize] = 0);
+        slots
+            .iter()
+            .for_each(|slot| self.counts[*slot as usize] = 0);
     }
 
     fn state_types(&self) -> Vec<DataType> {
@@ -126,14 +133,20 @@ struct Sum<T: ArrowPrimitiveType> {
 
 impl<T: ArrowPrimitiveType> Default for Sum<T> {
     fn default() -> Self {
-        Self { sums: Vec::new(), counts: Vec::new() }
+        Self {
+            sums: Vec::new(),
+            counts: Vec::new(),
+        }
     }
 }
 
 impl<T: ArrowPrimitiveType + Debug> Sum<T> {
     /// Which of `slots` have values.
     fn validity(&self, slots: &[Slot]) -> NullBuffer {
-        slots.iter().map(|slot| self.counts[*slot as usize] > 0).collect()
+        slots
+            .iter()
+            .map(|slot| self.counts[*slot as usize] > 0)
+            .collect()
     }
 }
 
@@ -165,8 +178,14 @@ impl<T: ArrowPrimitiveType + Debug> SlotAccumulator for Sum<T> {
     }
 
     fn evaluate(&mut self, slots: &[Slot]) -> Result<ArrayRef> {
-        let sums = slots.iter().map(|slot| self.sums[*slot as usize]).collect::<Vec<_>>();
-        Ok(Arc::new(PrimitiveArray::<T>::new(sums.into(), Some(self.validity(slots)))))
+        let sums = slots
+            .iter()
+            .map(|slot| self.sums[*slot as usize])
+            .collect::<Vec<_>>();
+        Ok(Arc::new(PrimitiveArray::<T>::new(
+            sums.into(),
+            Some(self.validity(slots)),
+        )))
     }
 
     fn state(&mut self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
@@ -229,7 +248,10 @@ impl SlotAccumulator for Average {
             .iter()
             .map(|slot| self.sum.sums[*slot as usize] / self.sum.counts[*slot as usize] as f64)
             .collect::<Vec<_>>();
-        Ok(Arc::new(Float64Array::new(averages.into(), Some(self.sum.validity(slots)))))
+        Ok(Arc::new(Float64Array::new(
+            averages.into(),
+            Some(self.sum.validity(slots)),
+        )))
     }
 
     fn state(&mut self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
@@ -263,7 +285,11 @@ struct Extreme<T: ArrowPrimitiveType> {
 
 impl<T: ArrowPrimitiveType> Extreme<T> {
     fn new(data_type: &DataType, largest: bool) -> Self {
-        Self { values: Vec::new(), data_type: data_type.clone(), largest }
+        Self {
+            values: Vec::new(),
+            data_type: data_type.clone(),
+            largest,
+        }
     }
 }
 
@@ -309,7 +335,9 @@ impl<T: ArrowPrimitiveType + Debug> SlotAccumulator for Extreme<T> {
     }
 
     fn clear(&mut self, slots: &[Slot]) {
-        slots.iter().for_each(|slot| self.values[*slot as usize] = None);
+        slots
+            .iter()
+            .for_each(|slot| self.values[*slot as usize] = None);
     }
 
     fn state_types(&self) -> Vec<DataType> {

@@ -74,7 +74,11 @@ impl Functions {
         ops: Option<&Int8Array>,
     ) -> Result<()> {
         let deletes: Option<BooleanArray> = ops
-            .map(|ops| ops.iter().map(|op| Some(op == Some(column::DELETE))).collect::<BooleanArray>())
+            .map(|ops| {
+                ops.iter()
+                    .map(|op| Some(op == Some(column::DELETE)))
+                    .collect::<BooleanArray>()
+            })
             .filter(|deletes| deletes.true_count() > 0);
         for function in &mut self.functions {
             let mut values = Vec::with_capacity(function.arguments.len());
@@ -151,15 +155,20 @@ impl Functions {
         rows: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Int64Array> {
         let parser = self.rows.parser();
-        let mut columns =
-            self.rows.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?.into_iter();
-        let rowtimes = columns.next().map(|array| array.as_primitive::<Int64Type>().clone());
+        let mut columns = self
+            .rows
+            .convert_rows(rows.into_iter().map(|row| parser.parse(row)))?
+            .into_iter();
+        let rowtimes = columns
+            .next()
+            .map(|array| array.as_primitive::<Int64Type>().clone());
         for function in &mut self.functions {
             let width = function.accumulator.state_types().len();
             let state: Vec<ArrayRef> = columns.by_ref().take(width).collect();
             function.accumulator.merge(slots, &state)?;
         }
-        rowtimes.ok_or_else(|| datafusion::common::internal_datafusion_err!("state without columns"))
+        rowtimes
+            .ok_or_else(|| datafusion::common::internal_datafusion_err!("state without columns"))
     }
 
     /// Adds the state of `from` to `into` and empties `from`.
@@ -181,17 +190,26 @@ impl Functions {
 
     /// Memory held, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.functions.iter().map(|function| function.accumulator.size()).sum()
+        self.functions
+            .iter()
+            .map(|function| function.accumulator.size())
+            .sum()
     }
 }
 
 /// The rows of `batch` whose grouping columns are all there: a row with a NULL in its key belongs
 /// to no group. `None` when that is every row.
 pub(super) fn rows_with_keys(columns: &[ArrayRef], rows: usize) -> Option<Vec<u32>> {
-    if columns.iter().all(|column| column.logical_null_count() == 0) {
+    if columns
+        .iter()
+        .all(|column| column.logical_null_count() == 0)
+    {
         return None;
     }
-    let nulls: Vec<_> = columns.iter().filter_map(|column| column.logical_nulls()).collect();
+    let nulls: Vec<_> = columns
+        .iter()
+        .filter_map(|column| column.logical_nulls())
+        .collect();
     Some(
         (0..rows)
             .filter(|row| nulls.iter().all(|nulls| nulls.is_valid(*row)))

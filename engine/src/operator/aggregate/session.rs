@@ -137,7 +137,9 @@ impl SessionAggregate {
 
     /// The largest session end that can take no more rows.
     fn close(&self) -> i64 {
-        self.stream_time.saturating_sub(self.grace_ms).saturating_sub(self.gap_ms)
+        self.stream_time
+            .saturating_sub(self.grace_ms)
+            .saturating_sub(self.gap_ms)
     }
 
     fn new_slot(&mut self) -> Slot {
@@ -187,8 +189,10 @@ impl SessionAggregate {
         }
         let close = self.close();
         for key in new {
-            let rows =
-                self.table.scan_key(self.keys.key(key)).map_err(storage_error)?;
+            let rows = self
+                .table
+                .scan_key(self.keys.key(key))
+                .map_err(storage_error)?;
             for (end, row) in rows {
                 self.add_stored(key, end, &row, close)?;
             }
@@ -205,8 +209,14 @@ impl SessionAggregate {
         }
         let mut olds = Vec::new();
         if let Some((start, end)) = session.emitted {
-            self.step.old.push(self.functions.evaluate(&[session.slot])?);
-            olds.push(Old { start, end, row: self.step.old_rows });
+            self.step
+                .old
+                .push(self.functions.evaluate(&[session.slot])?);
+            olds.push(Old {
+                start,
+                end,
+                row: self.step.old_rows,
+            });
             self.step.old_rows += 1;
         }
         let index = self.step.touched.len();
@@ -230,7 +240,10 @@ impl SessionAggregate {
         merges: &mut Vec<(Slot, Slot)>,
     ) -> Result<Option<Slot>> {
         let mut sessions = self.sessions.remove(&key).unwrap_or_default();
-        let (from, to) = (time.saturating_sub(self.gap_ms), time.saturating_add(self.gap_ms));
+        let (from, to) = (
+            time.saturating_sub(self.gap_ms),
+            time.saturating_add(self.gap_ms),
+        );
         let mut overlapping: Vec<usize> = sessions
             .iter()
             .enumerate()
@@ -238,8 +251,14 @@ impl SessionAggregate {
             .map(|(index, _)| index)
             .collect();
         overlapping.sort_by_key(|index| sessions[*index].start);
-        let start = overlapping.iter().map(|i| sessions[*i].start).fold(time, i64::min);
-        let end = overlapping.iter().map(|i| sessions[*i].end).fold(time, i64::max);
+        let start = overlapping
+            .iter()
+            .map(|i| sessions[*i].start)
+            .fold(time, i64::min);
+        let end = overlapping
+            .iter()
+            .map(|i| sessions[*i].end)
+            .fold(time, i64::max);
         if end < self.close() {
             *self.late.entry(time).or_default() += 1;
             self.sessions.insert(key, sessions);
@@ -271,14 +290,16 @@ impl SessionAggregate {
                     self.step.touched[from].alive = false;
                     self.step.touched[into].olds.extend(olds);
                     if let Some(stored) = sessions[*other].stored {
-                        self.removed.push(StateTable::with_window(self.keys.key(key), stored));
+                        self.removed
+                            .push(StateTable::with_window(self.keys.key(key), stored));
                     }
                 }
                 let session = &mut sessions[*first];
                 if session.end != end
                     && let Some(stored) = session.stored.take()
                 {
-                    self.removed.push(StateTable::with_window(self.keys.key(key), stored));
+                    self.removed
+                        .push(StateTable::with_window(self.keys.key(key), stored));
                 }
                 (session.start, session.end) = (start, end);
                 let touch = &mut self.step.touched[into];
@@ -298,19 +319,32 @@ impl SessionAggregate {
 
     /// Builds output rows: `rows` says for each where its aggregates come from.
     fn output(&self, rows: Vec<OutputRow>, values: Vec<ArrayRef>) -> Result<RecordBatch> {
-        let mut columns = self.keys.key_columns(rows.iter().map(|row| self.keys.key(row.key)))?;
+        let mut columns = self
+            .keys
+            .key_columns(rows.iter().map(|row| self.keys.key(row.key)))?;
         columns.extend(values);
-        columns.push(Arc::new(rows.iter().map(|row| row.start).collect::<Int64Array>()));
+        columns.push(Arc::new(
+            rows.iter().map(|row| row.start).collect::<Int64Array>(),
+        ));
         let ends: ArrayRef = Arc::new(rows.iter().map(|row| row.end).collect::<Int64Array>());
         columns.push(Arc::clone(&ends));
         columns.push(ends);
-        columns.push(Arc::new(rows.iter().map(|row| row.op).collect::<Int8Array>()));
-        Ok(RecordBatch::try_new(Arc::clone(&self.spec.schema), columns)?)
+        columns.push(Arc::new(
+            rows.iter().map(|row| row.op).collect::<Int8Array>(),
+        ));
+        Ok(RecordBatch::try_new(
+            Arc::clone(&self.spec.schema),
+            columns,
+        )?)
     }
 
     fn emit_changes(&mut self, step: Step) -> Result<RecordBatch> {
-        let new_slots: Vec<Slot> =
-            step.touched.iter().filter(|touch| touch.alive).map(|touch| touch.slot).collect();
+        let new_slots: Vec<Slot> = step
+            .touched
+            .iter()
+            .filter(|touch| touch.alive)
+            .map(|touch| touch.slot)
+            .collect();
         let new = self.functions.evaluate(&new_slots)?;
         let old = concat_chunks(&step.old)?;
         let mut rows = Vec::new();
@@ -344,9 +378,10 @@ impl SessionAggregate {
             .iter()
             .enumerate()
             .map(|(index, new)| match old.get(index) {
-                Some(old) => {
-                    Ok(arrow::compute::interleave(&[new.as_ref(), old.as_ref()], &choice)?)
-                }
+                Some(old) => Ok(arrow::compute::interleave(
+                    &[new.as_ref(), old.as_ref()],
+                    &choice,
+                )?),
                 None => Ok(Arc::clone(new)),
             })
             .collect::<Result<Vec<_>>>()?;
@@ -384,7 +419,8 @@ impl SessionAggregate {
         let batch = self.output(rows, values)?;
         for (key, session) in &over {
             if let Some(stored) = session.stored {
-                self.removed.push(StateTable::with_window(self.keys.key(*key), stored));
+                self.removed
+                    .push(StateTable::with_window(self.keys.key(*key), stored));
             }
         }
         self.functions.clear(&slots);
@@ -447,11 +483,16 @@ impl Operator for SessionAggregate {
             None => None,
             Some(ops) => {
                 let indices = UInt32Array::from(taken.clone());
-                Some(take(&ops, &indices, None)?.as_primitive::<Int8Type>().clone())
+                Some(
+                    take(&ops, &indices, None)?
+                        .as_primitive::<Int8Type>()
+                        .clone(),
+                )
             }
         };
         let taken = UInt32Array::from(taken);
-        self.functions.update(batch, Some(&taken), &slots, ops.as_ref())
+        self.functions
+            .update(batch, Some(&taken), &slots, ops.as_ref())
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>> {
@@ -497,7 +538,8 @@ impl Operator for SessionAggregate {
         for ((key, _, _), row) in dirty.iter().zip(rows.iter()) {
             commit.put_state(key, row.data());
         }
-        self.table.write_marks(commit, self.stream_time, self.end_max);
+        self.table
+            .write_marks(commit, self.stream_time, self.end_max);
         Ok(())
     }
 
@@ -511,7 +553,12 @@ impl Operator for SessionAggregate {
         }
         let close = self.close();
         let all: usize = self.sessions.values().map(Vec::len).sum();
-        let over = self.sessions.values().flatten().filter(|session| session.end < close).count();
+        let over = self
+            .sessions
+            .values()
+            .flatten()
+            .filter(|session| session.end < close)
+            .count();
         if self.size() > memory_max || (over > 1024 && over * 2 > all) {
             self.keys.clear()?;
             self.sessions.clear();

@@ -20,7 +20,10 @@ fn folder() -> Option<PathBuf> {
 fn scripts(case: &Value) -> Vec<String> {
     let list = |key: &str| -> Vec<String> {
         let items = case[key].as_array().map(Vec::as_slice).unwrap_or_default();
-        items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        items
+            .iter()
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect()
     };
     let script = list("statements").join("\n");
     match list("format").first() {
@@ -41,7 +44,10 @@ fn statements_of_the_corpus_parse() {
         let mut files: Vec<_> = fs::read_dir(folder.join(kind))
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "json")
+            })
             .collect();
         files.sort();
         for file in files {
@@ -69,5 +75,10 @@ fn statements_of_the_corpus_parse() {
         }
     }
     eprintln!("{cases} cases, {statements} statements parsed, {refused} refused on purpose");
-    assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} fail:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }

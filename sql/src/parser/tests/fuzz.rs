@@ -19,11 +19,76 @@ const STATEMENTS: &[&str] = &[
 /// The tokens of the statements above and others that are easily confused.
 fn token() -> impl Strategy<Value = String> {
     let marks = [
-        "(", ")", "[", "]", "{", "}", "<", ">", ">>", "->", "=>", ":=", "::", ":", ",", ".", ";",
-        "*", "+", "-", "/", "%", "||", "=", "!=", "<>", "'", "\"", "`", "''", "'a'", "`a`", "\"b\"",
-        "--", "/*", "*/", "$", "${", "${x}", "$$", "@", "?", "!", "#", "\\", "1", "1.5", "1e3",
-        "0x1F", "1a", ".5", "a", "b", "é", "日", "\u{0}", "\u{feff}", "\t", "\r\n", "\n", "N'", "X'",
-        "U&'", "_utf8", "COUNT(", "STRUCT(", "MAP(", "CAST(", "TRIM(", "999999999999999999999",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "<",
+        ">",
+        ">>",
+        "->",
+        "=>",
+        ":=",
+        "::",
+        ":",
+        ",",
+        ".",
+        ";",
+        "*",
+        "+",
+        "-",
+        "/",
+        "%",
+        "||",
+        "=",
+        "!=",
+        "<>",
+        "'",
+        "\"",
+        "`",
+        "''",
+        "'a'",
+        "`a`",
+        "\"b\"",
+        "--",
+        "/*",
+        "*/",
+        "$",
+        "${",
+        "${x}",
+        "$$",
+        "@",
+        "?",
+        "!",
+        "#",
+        "\\",
+        "1",
+        "1.5",
+        "1e3",
+        "0x1F",
+        "1a",
+        ".5",
+        "a",
+        "b",
+        "é",
+        "日",
+        "\u{0}",
+        "\u{feff}",
+        "\t",
+        "\r\n",
+        "\n",
+        "N'",
+        "X'",
+        "U&'",
+        "_utf8",
+        "COUNT(",
+        "STRUCT(",
+        "MAP(",
+        "CAST(",
+        "TRIM(",
+        "999999999999999999999",
     ];
     prop_oneof![
         3 => proptest::sample::select(KEYWORDS).prop_map(str::to_owned),
@@ -34,14 +99,23 @@ fn token() -> impl Strategy<Value = String> {
 
 fn soup() -> impl Strategy<Value = String> {
     prop::collection::vec((token(), any::<bool>()), 0..40).prop_map(|tokens| {
-        tokens.into_iter().map(|(token, gap)| token + if gap { " " } else { "" }).collect()
+        tokens
+            .into_iter()
+            .map(|(token, gap)| token + if gap { " " } else { "" })
+            .collect()
     })
 }
 
 /// A good statement with a piece of it removed, doubled, or replaced by a token.
 fn mutated() -> impl Strategy<Value = String> {
-    (proptest::sample::select(STATEMENTS), 0.0..1.0, 0..12_usize, 0..3_usize, token()).prop_map(
-        |(text, place, len, how, token)| {
+    (
+        proptest::sample::select(STATEMENTS),
+        0.0..1.0,
+        0..12_usize,
+        0..3_usize,
+        token(),
+    )
+        .prop_map(|(text, place, len, how, token)| {
             let chars: Vec<char> = text.chars().collect();
             let start = (place * chars.len() as f64) as usize;
             let end = (start + len).min(chars.len());
@@ -51,18 +125,22 @@ fn mutated() -> impl Strategy<Value = String> {
                 1 => format!("{piece}{piece}"),
                 _ => token,
             };
-            let (before, after): (String, String) =
-                (chars[..start].iter().collect(), chars[end..].iter().collect());
+            let (before, after): (String, String) = (
+                chars[..start].iter().collect(),
+                chars[end..].iter().collect(),
+            );
             before + &middle + &after
-        },
-    )
+        })
 }
 
 fn check(text: &str) {
     complete(text);
     substitute(text, &Default::default());
     for piece in Splitter::new(text) {
-        assert_eq!(&text[piece.offset..piece.offset + piece.text.len()], piece.text);
+        assert_eq!(
+            &text[piece.offset..piece.offset + piece.text.len()],
+            piece.text
+        );
     }
     match parse(text) {
         Ok(script) => {

@@ -56,7 +56,16 @@ fn parentheses() {
 #[test]
 fn nesting_without_parentheses() {
     for count in [300, 100_000] {
-        for piece in ["NOT ", "- ", "+ ", "CASE WHEN ", "x => ", "~ ", "INTERVAL ", "CASE "] {
+        for piece in [
+            "NOT ",
+            "- ",
+            "+ ",
+            "CASE WHEN ",
+            "x => ",
+            "~ ",
+            "INTERVAL ",
+            "CASE ",
+        ] {
             for text in as_filters(&format!("{}true", piece.repeat(count))) {
                 let _ = on_small_stack(text);
             }
@@ -156,7 +165,16 @@ fn chains_of_operators() {
             let _ = on_small_stack(text);
         }
     }
-    for piece in [" IS NULL", "[1]", "->b", "::INT", " IN (1)", " COLLATE x", ".a", " BETWEEN 1 AND 2"] {
+    for piece in [
+        " IS NULL",
+        "[1]",
+        "->b",
+        "::INT",
+        " IN (1)",
+        " COLLATE x",
+        ".a",
+        " BETWEEN 1 AND 2",
+    ] {
         for count in [CHAIN_MAX, 50_000] {
             for text in as_filters(&format!("a{}", piece.repeat(count))) {
                 let _ = on_small_stack(text);
@@ -182,7 +200,10 @@ fn long_lists_are_fine() {
 fn large_texts() {
     let comment = format!("/*{}*/ SELECT 1", "x".repeat(2 * STATEMENT_BYTES_MAX));
     refused_on_small_stack(comment, "bytes long");
-    refused_on_small_stack(format!("SELECT '{}'", "x".repeat(STATEMENT_BYTES_MAX)), "bytes long");
+    refused_on_small_stack(
+        format!("SELECT '{}'", "x".repeat(STATEMENT_BYTES_MAX)),
+        "bytes long",
+    );
     // A script may be longer than a statement.
     let script = "INSERT INTO t VALUES (1);\n".repeat(STATEMENT_BYTES_MAX / 20);
     on_small_stack(script).unwrap();
@@ -193,7 +214,11 @@ fn large_texts() {
 #[test]
 fn deep_types() {
     let nested = |depth: usize| {
-        format!("CREATE STREAM s (a {}INT{}) WITH (a=1)", "ARRAY<".repeat(depth), ">".repeat(depth))
+        format!(
+            "CREATE STREAM s (a {}INT{}) WITH (a=1)",
+            "ARRAY<".repeat(depth),
+            ">".repeat(depth)
+        )
     };
     on_small_stack(nested(49)).unwrap();
     refused_on_small_stack(nested(60), "nested too deeply");

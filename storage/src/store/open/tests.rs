@@ -4,7 +4,10 @@ use super::*;
 use crate::store::Durability;
 
 fn options() -> StoreOptions {
-    StoreOptions { sync: false, ..StoreOptions::default() }
+    StoreOptions {
+        sync: false,
+        ..StoreOptions::default()
+    }
 }
 
 fn refusal(directory: &Path) -> String {
@@ -30,8 +33,14 @@ fn a_directory_in_use_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path(), options()).unwrap();
     let message = refusal(directory.path());
-    assert!(message.contains("is in use by another kappa process"), "{message}");
-    assert!(message.contains(&directory.path().display().to_string()), "{message}");
+    assert!(
+        message.contains("is in use by another kappa process"),
+        "{message}"
+    );
+    assert!(
+        message.contains(&directory.path().display().to_string()),
+        "{message}"
+    );
     drop(store);
     Store::open(directory.path(), options()).unwrap();
 }
@@ -60,7 +69,10 @@ fn unknown_parts_are_refused() {
     names.push("from-the-future".to_owned());
     drop(DB::open_cf(&with, &path, names).unwrap());
     let message = refusal(directory.path());
-    assert!(message.contains("parts this version does not know"), "{message}");
+    assert!(
+        message.contains("parts this version does not know"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -92,7 +104,10 @@ fn damaged_files_are_named() {
     let message = refusal(directory.path());
     assert!(message.contains("it is damaged"), "{message}");
     assert!(message.contains("restore it from a backup"), "{message}");
-    assert!(message.contains(&directory.path().display().to_string()), "{message}");
+    assert!(
+        message.contains(&directory.path().display().to_string()),
+        "{message}"
+    );
 }
 
 #[test]
@@ -112,9 +127,12 @@ fn a_missing_file_of_the_log_is_found() {
     }
     drop(store);
     let database = directory.path().join(SUBDIRECTORY);
-    let logs = fs::read_dir(&database).unwrap().map(|entry| entry.unwrap().path());
-    let mut logs: Vec<_> =
-        logs.filter(|path| path.extension().is_some_and(|found| found == "log")).collect();
+    let logs = fs::read_dir(&database)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut logs: Vec<_> = logs
+        .filter(|path| path.extension().is_some_and(|found| found == "log"))
+        .collect();
     logs.sort();
     assert!(logs.len() > 1, "{logs:?}");
     fs::remove_file(&logs[0]).unwrap();
@@ -125,15 +143,27 @@ fn a_missing_file_of_the_log_is_found() {
 #[test]
 fn errors_say_what_to_do() {
     let cases = [
-        ("IO error: No space left on device: While appending to file: /x/000012.log", "make room"),
-        ("IO error: Permission denied: /x/LOCK", "change its owner or permissions"),
-        ("IO error: Read-only file system: /x", "change its owner or permissions"),
+        (
+            "IO error: No space left on device: While appending to file: /x/000012.log",
+            "make room",
+        ),
+        (
+            "IO error: Permission denied: /x/LOCK",
+            "change its owner or permissions",
+        ),
+        (
+            "IO error: Read-only file system: /x",
+            "change its owner or permissions",
+        ),
         ("IO error: Input/output error: /x", "Input/output error"),
     ];
     for (text, expected) in cases {
         let message = directory_failed(Path::new("/x"), "commit", text).to_string();
         assert!(message.contains(expected), "{message}");
-        assert!(message.starts_with("commit in the data directory \"/x\""), "{message}");
+        assert!(
+            message.starts_with("commit in the data directory \"/x\""),
+            "{message}"
+        );
     }
     let full = directory_failed(Path::new("/x"), "commit", cases[0].0);
     assert!(full.is_retryable());

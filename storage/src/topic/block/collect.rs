@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{BinaryArray, BooleanBufferBuilder, Int64Array, ListArray, StringArray, StructArray};
+use arrow::array::{
+    BinaryArray, BooleanBufferBuilder, Int64Array, ListArray, StringArray, StructArray,
+};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 
@@ -45,7 +47,9 @@ impl Collector {
         records_max: usize,
         bytes_max: usize,
     ) -> usize {
-        let left = records_max.saturating_sub(self.len()).min(block.len() - start);
+        let left = records_max
+            .saturating_sub(self.len())
+            .min(block.len() - start);
         let bytes_left = bytes_max.min(ARRAY_BYTES_MAX).saturating_sub(self.bytes());
         if left == 0 || (bytes_left == 0 && self.len() > 0) {
             return 0;
@@ -54,7 +58,9 @@ impl Collector {
             return left;
         }
         // The record that passes the limit is still taken.
-        first_not(1..left, |rows| block.bytes(start..start + rows) < bytes_left)
+        first_not(1..left, |rows| {
+            block.bytes(start..start + rows) < bytes_left
+        })
     }
 
     /// Adds the records `rows` of a block.
@@ -62,7 +68,8 @@ impl Collector {
         let before = self.len();
         self.offsets.extend(block.offsets(rows.clone()));
         let timestamps = &block.timestamps[rows.clone()];
-        self.timestamps.extend(timestamps.iter().map(|bytes| i64::from_le_bytes(*bytes)));
+        self.timestamps
+            .extend(timestamps.iter().map(|bytes| i64::from_le_bytes(*bytes)));
         self.keys.extend(&block.keys, rows.clone())?;
         self.values.extend(&block.values, rows.clone())?;
         match (&block.headers, &mut self.headers) {
@@ -107,7 +114,8 @@ impl Bytes {
         // Ends ascend; the sum wraps only where they don't, which `finish` finds.
         let shift = (base as u32).wrapping_sub(range.start as u32);
         let ends = column.ends[rows.clone()].iter();
-        self.ends.extend(ends.map(|end| u32::from_le_bytes(*end).wrapping_add(shift) as i32));
+        self.ends
+            .extend(ends.map(|end| u32::from_le_bytes(*end).wrapping_add(shift) as i32));
         match (column.validity, &mut self.validity) {
             (None, None) => {}
             (None, Some(validity)) => validity.append_n(rows.len(), true),
@@ -155,7 +163,11 @@ struct HeaderLists {
 
 impl HeaderLists {
     fn empty(records: usize) -> Self {
-        Self { offsets: vec![0; records + 1], keys: Bytes::default(), values: Bytes::default() }
+        Self {
+            offsets: vec![0; records + 1],
+            keys: Bytes::default(),
+            values: Bytes::default(),
+        }
     }
 
     fn extend_empty(&mut self, records: usize) {
@@ -165,15 +177,24 @@ impl HeaderLists {
 
     fn extend(&mut self, headers: &Headers<'_>, rows: Range<usize>) -> Result<()> {
         let end = |row: usize| u32::from_le_bytes(headers.ends[row]) as usize;
-        let start = if rows.start == 0 { 0 } else { end(rows.start - 1) };
-        let stop = if rows.is_empty() { start } else { end(rows.end - 1) };
+        let start = if rows.start == 0 {
+            0
+        } else {
+            end(rows.start - 1)
+        };
+        let stop = if rows.is_empty() {
+            start
+        } else {
+            end(rows.end - 1)
+        };
         if start > stop || stop > headers.keys.ends.len() {
             return Err(unordered());
         }
         let base = self.keys.ends.len();
         for row in rows {
             let count = (base + end(row)).checked_sub(start).ok_or_else(unordered)?;
-            self.offsets.push(i32::try_from(count).map_err(|_| too_large())?);
+            self.offsets
+                .push(i32::try_from(count).map_err(|_| too_large())?);
         }
         self.keys.extend(&headers.keys, start..stop)?;
         self.values.extend(&headers.values, start..stop)
@@ -190,8 +211,9 @@ impl HeaderLists {
             let (offsets, data, _) = self.keys.finish()?;
             let keys = StringArray::try_new(offsets, data, None).map_err(|e| not_columns(&e))?;
             let values = self.values.finish_binary()?;
-            let entries = StructArray::try_new(fields, vec![Arc::new(keys), Arc::new(values)], None)
-                .map_err(|error| not_columns(&error))?;
+            let entries =
+                StructArray::try_new(fields, vec![Arc::new(keys), Arc::new(values)], None)
+                    .map_err(|error| not_columns(&error))?;
             let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
             ListArray::try_new(item, offsets, Arc::new(entries), None)
                 .map_err(|error| not_columns(&error))

@@ -12,8 +12,12 @@ type Header = (String, Option<Vec<u8>>);
 type Row = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<Header>);
 
 fn headers_of(rows: &[Row]) -> ListArray {
-    let DataType::List(item) = headers_type() else { panic!("not a list") };
-    let DataType::Struct(fields) = item.data_type().clone() else { panic!("not a struct") };
+    let DataType::List(item) = headers_type() else {
+        panic!("not a list")
+    };
+    let DataType::Struct(fields) = item.data_type().clone() else {
+        panic!("not a struct")
+    };
     let all = || rows.iter().flat_map(|row| row.3.iter());
     let keys: StringArray = all().map(|header| Some(&header.0)).collect();
     let values: BinaryArray = all().map(|header| header.1.as_deref()).collect();
@@ -23,7 +27,12 @@ fn headers_of(rows: &[Row]) -> ListArray {
         *sum += row.3.len() as i32;
         Some(*sum)
     }));
-    ListArray::new(item, OffsetBuffer::new(ScalarBuffer::from(ends)), Arc::new(entries), None)
+    ListArray::new(
+        item,
+        OffsetBuffer::new(ScalarBuffer::from(ends)),
+        Arc::new(entries),
+        None,
+    )
 }
 
 fn new_records(rows: &[Row]) -> NewRecords {
@@ -39,16 +48,26 @@ fn new_records(rows: &[Row]) -> NewRecords {
 fn rows_of(records: &Records) -> Vec<(i64, Row)> {
     let value = |array: &BinaryArray, row| array.is_valid(row).then(|| array.value(row).to_vec());
     let headers = |row: usize| -> Vec<Header> {
-        let Some(lists) = &records.headers else { return Vec::new() };
+        let Some(lists) = &records.headers else {
+            return Vec::new();
+        };
         let list = lists.value(row);
         let entries = list.as_struct();
-        let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary());
-        (0..list.len()).map(|i| (keys.value(i).to_owned(), value(values, i))).collect()
+        let (keys, values) = (
+            entries.column(0).as_string::<i32>(),
+            entries.column(1).as_binary(),
+        );
+        (0..list.len())
+            .map(|i| (keys.value(i).to_owned(), value(values, i)))
+            .collect()
     };
     let row = |row: usize| {
         let timestamp = records.timestamps.value(row);
         let (key, value) = (value(&records.keys, row), value(&records.values, row));
-        (records.offsets.value(row), (timestamp, key, value, headers(row)))
+        (
+            records.offsets.value(row),
+            (timestamp, key, value, headers(row)),
+        )
     };
     (0..records.len()).map(row).collect()
 }
@@ -56,7 +75,12 @@ fn rows_of(records: &Records) -> Vec<(i64, Row)> {
 fn any_row() -> impl Strategy<Value = Row> {
     let bytes = || proptest::option::weighted(0.8, proptest::collection::vec(any::<u8>(), 0..20));
     let headers = proptest::collection::vec(("[a-z]{0,5}", bytes()), 0..3);
-    (any::<i64>(), bytes(), bytes(), prop_oneof![3 => Just(Vec::new()), 1 => headers])
+    (
+        any::<i64>(),
+        bytes(),
+        bytes(),
+        prop_oneof![3 => Just(Vec::new()), 1 => headers],
+    )
 }
 
 proptest! {
@@ -140,13 +164,23 @@ fn large_runs_are_cut() {
 
 #[test]
 fn a_fetch_stops_at_its_limits_but_takes_one_record() {
-    let rows: Vec<Row> = (0..10).map(|i| (i, None, Some(vec![0; 100]), Vec::new())).collect();
-    let bytes = encode_new(&new_records(&rows)).unwrap().remove(0).seal(0, 0);
+    let rows: Vec<Row> = (0..10)
+        .map(|i| (i, None, Some(vec![0; 100]), Vec::new()))
+        .collect();
+    let bytes = encode_new(&new_records(&rows))
+        .unwrap()
+        .remove(0)
+        .seal(0, 0);
     let block = Block::parse(0, &bytes).unwrap();
     let mut collector = Collector::default();
-    for (records_max, bytes_max, expected) in
-        [(10, 0, 1), (10, 100, 1), (10, 101, 2), (3, 1000, 3), (99, 99_999, 10), (0, 10, 0)]
-    {
+    for (records_max, bytes_max, expected) in [
+        (10, 0, 1),
+        (10, 100, 1),
+        (10, 101, 2),
+        (3, 1000, 3),
+        (99, 99_999, 10),
+        (0, 10, 0),
+    ] {
         assert_eq!(collector.room(&block, 0, records_max, bytes_max), expected);
     }
     collector.extend(&block, 0..2).unwrap();

@@ -59,7 +59,10 @@ impl<'a> Block<'a> {
         let short = || damaged(first_offset, "it is cut short");
         let (header, body) = bytes.split_first_chunk::<HEADER_LEN>().ok_or_else(short)?;
         if header[0] != LAYOUT {
-            return Err(damaged(first_offset, &format!("its layout is {}", header[0])));
+            return Err(damaged(
+                first_offset,
+                &format!("its layout is {}", header[0]),
+            ));
         }
         let flag = |bit: u8| header[1] & bit != 0;
         let len = number(header, 8) as usize;
@@ -74,7 +77,9 @@ impl<'a> Block<'a> {
         let headers = match flag(FLAG_HEADERS) {
             true => {
                 let ends = body.take::<4>(len).ok_or_else(short)?;
-                let count = ends.last().map_or(0, |end| u32::from_le_bytes(*end) as usize);
+                let count = ends
+                    .last()
+                    .map_or(0, |end| u32::from_le_bytes(*end) as usize);
                 let keys = body.column(count, false).ok_or_else(short)?;
                 let nulls = flag(FLAG_NULL_HEADER_VALUES);
                 let values = body.column(count, nulls).ok_or_else(short)?;
@@ -132,7 +137,9 @@ impl<'a> Block<'a> {
     /// Offset of a record.
     pub(crate) fn offset(&self, row: usize) -> i64 {
         self.first_offset
-            + self.deltas.map_or(row as i64, |deltas| i64::from(u32::from_le_bytes(deltas[row])))
+            + self.deltas.map_or(row as i64, |deltas| {
+                i64::from(u32::from_le_bytes(deltas[row]))
+            })
     }
 
     /// The offsets of the records in `rows`.
@@ -176,14 +183,26 @@ impl<'a> Column<'a> {
     /// Where the values of `rows` lie in `data`.
     pub(super) fn range(&self, rows: Range<usize>) -> Range<usize> {
         let end = |row: usize| u32::from_le_bytes(self.ends[row]) as usize;
-        let start = if rows.start == 0 { 0 } else { end(rows.start - 1) };
-        let stop = if rows.is_empty() { start } else { end(rows.end - 1) };
+        let start = if rows.start == 0 {
+            0
+        } else {
+            end(rows.start - 1)
+        };
+        let stop = if rows.is_empty() {
+            start
+        } else {
+            end(rows.end - 1)
+        };
         start..stop.max(start)
     }
 
     fn get(&self, row: usize) -> Option<&'a [u8]> {
-        let valid = self.validity.is_none_or(|bits| bits[row / 8] >> (row % 8) & 1 == 1);
-        valid.then(|| self.data.get(self.range(row..row + 1))).flatten()
+        let valid = self
+            .validity
+            .is_none_or(|bits| bits[row / 8] >> (row % 8) & 1 == 1);
+        valid
+            .then(|| self.data.get(self.range(row..row + 1)))
+            .flatten()
     }
 }
 
@@ -205,9 +224,15 @@ impl<'a> Body<'a> {
             false => None,
         };
         let ends = self.take::<4>(count)?;
-        let len = ends.last().map_or(0, |end| u32::from_le_bytes(*end) as usize);
+        let len = ends
+            .last()
+            .map_or(0, |end| u32::from_le_bytes(*end) as usize);
         let data = self.take::<1>(len)?.as_flattened();
-        Some(Column { validity, ends, data })
+        Some(Column {
+            validity,
+            ends,
+            data,
+        })
     }
 }
 

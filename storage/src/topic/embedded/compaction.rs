@@ -85,7 +85,11 @@ impl Newest {
         let mut offsets: HashMap<Box<[u8]>, i64> = HashMap::new();
         let (mut reached, mut bytes, mut memory) = (start, partition.row().compacted.bytes, 0);
         let mut blocks = blocks(store, topic.id(), partition.number, end);
-        seek(store, &mut blocks, &block_key(topic.id(), partition.number, start))?;
+        seek(
+            store,
+            &mut blocks,
+            &block_key(topic.id(), partition.number, start),
+        )?;
         while memory < options.key_bytes_max
             && let Some(block) = current_block(store, &blocks)?
         {
@@ -102,7 +106,11 @@ impl Newest {
             (reached, bytes) = (block.next_offset(), block.bytes_through());
             blocks.next();
         }
-        Ok(Self { offsets, end: reached, bytes })
+        Ok(Self {
+            offsets,
+            end: reached,
+            bytes,
+        })
     }
 
     /// Whether a later record has the same key. Records without a key are never dropped.
@@ -142,7 +150,9 @@ impl Pass<'_> {
     /// Deals with the next block; false if the topic is gone.
     fn block(&mut self, block: &Block<'_>) -> Result<bool> {
         let mut tombstones = false;
-        let due = block.tombstones_until().is_some_and(|until| until <= self.now_ms);
+        let due = block
+            .tombstones_until()
+            .is_some_and(|until| until <= self.now_ms);
         let keep: Vec<bool> = (0..block.len())
             .map(|row| {
                 let tombstone = block.value(row).is_none() && block.key(row).is_some();
@@ -159,8 +169,8 @@ impl Pass<'_> {
             None => 0,
         };
         let marked = block.tombstones_until().is_some() || until == 0;
-        let large = block.bytes(0..block.len()) >= BLOCK_BYTES / 2
-            || block.len() >= BLOCK_RECORDS / 2;
+        let large =
+            block.bytes(0..block.len()) >= BLOCK_BYTES / 2 || block.len() >= BLOCK_RECORDS / 2;
         if count == block.len() && large && marked {
             self.flush()?;
             self.kept += block.bytes_through() - block.bytes_before();
@@ -173,7 +183,10 @@ impl Pass<'_> {
         }
         let mut row = 0;
         while row < keep.len() {
-            let run = keep[row..].iter().take_while(|kept| **kept == keep[row]).count();
+            let run = keep[row..]
+                .iter()
+                .take_while(|kept| **kept == keep[row])
+                .count();
             if keep[row] {
                 self.joined.records.extend(block, row..row + run)?;
             }
@@ -194,7 +207,9 @@ impl Pass<'_> {
         let (topic, number) = (self.topic.id(), self.partition.number);
         let family = self.store.topics_family();
         for source in joined.sources {
-            self.commit.batch().delete_cf(family, block_key(topic, number, source));
+            self.commit
+                .batch()
+                .delete_cf(family, block_key(topic, number, source));
         }
         if joined.records.len() == 0 {
             return Ok(());
@@ -206,7 +221,9 @@ impl Pass<'_> {
             let before = through.saturating_sub(block.len() as u64);
             self.kept += block.len() as u64;
             let bytes = block.seal(before, joined.tombstones_until);
-            self.commit.batch().put_cf(family, block_key(topic, number, first), bytes);
+            self.commit
+                .batch()
+                .put_cf(family, block_key(topic, number, first), bytes);
             through = before;
         }
         Ok(())
@@ -226,7 +243,11 @@ impl Pass<'_> {
     fn finish(mut self) -> Result<u64> {
         self.flush()?;
         let (end, bytes) = (self.newest.end, self.newest.bytes);
-        self.partition.set_compacted(Compacted { end, bytes, kept: self.kept });
+        self.partition.set_compacted(Compacted {
+            end,
+            bytes,
+            kept: self.kept,
+        });
         let row = self.partition.row().encode();
         let key = registry::partition_key(self.topic.id(), self.partition.number);
         self.commit.put_meta(&key, &row);

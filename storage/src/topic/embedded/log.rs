@@ -26,7 +26,8 @@ pub(crate) struct Log {
 impl Log {
     /// The topic of that name.
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<Topic>> {
-        self.find(name).ok_or_else(|| crate::topic::no_such_topic(name))
+        self.find(name)
+            .ok_or_else(|| crate::topic::no_such_topic(name))
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Arc<Topic>> {
@@ -38,7 +39,9 @@ impl Log {
     }
 
     pub(crate) fn insert(&self, topic: Topic) {
-        self.topics.write().insert(topic.name.clone(), Arc::new(topic));
+        self.topics
+            .write()
+            .insert(topic.name.clone(), Arc::new(topic));
     }
 
     pub(super) fn remove(&self, name: &str) {
@@ -79,7 +82,9 @@ impl Topic {
     /// A partition of the topic.
     pub(crate) fn partition(&self, partition: i32) -> Result<Arc<Partition>> {
         let partitions = self.partitions.read();
-        let found = usize::try_from(partition).ok().and_then(|index| partitions.get(index));
+        let found = usize::try_from(partition)
+            .ok()
+            .and_then(|index| partitions.get(index));
         found.cloned().ok_or_else(|| {
             crate::topic::no_such_partition(&self.name, partition, partitions.len() as i32)
         })
@@ -139,7 +144,10 @@ impl State {
 impl Partition {
     /// A partition that has had no records yet.
     pub(super) fn new(number: i32) -> Self {
-        Self { number, state: Mutex::default() }
+        Self {
+            number,
+            state: Mutex::default(),
+        }
     }
 
     /// A partition as a store found it: the row kept of it, and the end and the bytes of its last
@@ -161,7 +169,10 @@ impl Partition {
             in_flight: BTreeSet::new(),
             compacted: row.compacted,
         };
-        Self { number, state: Mutex::new(state) }
+        Self {
+            number,
+            state: Mutex::new(state),
+        }
     }
 
     /// What has to be kept of the partition beside its blocks.
@@ -179,7 +190,10 @@ impl Partition {
     /// What can be read.
     pub(crate) fn range(&self) -> OffsetRange {
         let state = self.state.lock();
-        OffsetRange { start: state.start, end: state.end() }
+        OffsetRange {
+            start: state.start,
+            end: state.end(),
+        }
     }
 
     /// Reserves the next `records` offsets, at least one, and `bytes` bytes: returns the first
@@ -207,7 +221,11 @@ impl Partition {
             state.start = start;
             state.bytes_before_start = bytes_before_start;
             if state.compacted.end < start {
-                state.compacted = Compacted { end: start, bytes: bytes_before_start, kept: 0 };
+                state.compacted = Compacted {
+                    end: start,
+                    bytes: bytes_before_start,
+                    kept: 0,
+                };
             }
         }
     }

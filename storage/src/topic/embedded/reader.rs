@@ -40,7 +40,11 @@ struct Rest {
 
 impl EmbeddedReader {
     pub(super) fn new(store: Arc<Store>, topic: Arc<Topic>) -> Self {
-        Self { store, topic, places: BTreeMap::new() }
+        Self {
+            store,
+            topic,
+            places: BTreeMap::new(),
+        }
     }
 
     /// Whether a fetch would return records or an error.
@@ -57,7 +61,10 @@ impl EmbeddedReader {
 impl Reader for EmbeddedReader {
     fn fetch(&mut self, partition: i32, limit: FetchLimit) -> Result<Fetched> {
         let name = &self.topic.name;
-        let place = self.places.get_mut(&partition).ok_or_else(|| not_reading(name, partition))?;
+        let place = self
+            .places
+            .get_mut(&partition)
+            .ok_or_else(|| not_reading(name, partition))?;
         if !*self.topic.exists.read() {
             return Err(no_such_topic(name));
         }
@@ -67,9 +74,17 @@ impl Reader for EmbeddedReader {
             return Err(out_of_range(name, partition, wanted, range));
         }
         if wanted == range.end {
-            return Ok(Fetched { records: None, next_offset: wanted, at_end: true });
+            return Ok(Fetched {
+                records: None,
+                next_offset: wanted,
+                at_end: true,
+            });
         }
-        let mut fetch = Fetch { collector: Collector::default(), limit, place };
+        let mut fetch = Fetch {
+            collector: Collector::default(),
+            limit,
+            place,
+        };
         if !fetch.take_rest()? {
             fetch.take_blocks(&self.store, &self.topic, range.end)?;
         }
@@ -79,8 +94,16 @@ impl Reader for EmbeddedReader {
         if wanted < now.start {
             return Err(out_of_range(name, partition, wanted, now));
         }
-        let records = if records.len() == 0 { None } else { Some(records.finish()?) };
-        Ok(Fetched { records, next_offset: place.offset, at_end: place.offset >= range.end })
+        let records = if records.len() == 0 {
+            None
+        } else {
+            Some(records.finish()?)
+        };
+        Ok(Fetched {
+            records,
+            next_offset: place.offset,
+            at_end: place.offset >= range.end,
+        })
     }
 
     async fn ready(&mut self, timeout: Duration) -> Result<()> {
@@ -106,7 +129,14 @@ impl Reader for EmbeddedReader {
 
     fn add_partition(&mut self, partition: i32, offset: i64) -> Result<()> {
         let found = self.topic.partition(partition)?;
-        self.places.insert(partition, Place { partition: found, offset, rest: None });
+        self.places.insert(
+            partition,
+            Place {
+                partition: found,
+                offset,
+                rest: None,
+            },
+        );
         Ok(())
     }
 }
@@ -121,7 +151,9 @@ struct Fetch<'a> {
 impl Fetch<'_> {
     /// Takes what is left of the block that was read last; returns whether the limit is reached.
     fn take_rest(&mut self) -> Result<bool> {
-        let Some(rest) = self.place.rest.take() else { return Ok(false) };
+        let Some(rest) = self.place.rest.take() else {
+            return Ok(false);
+        };
         let block = Block::parse_checked(rest.first_offset, &rest.bytes)?;
         let whole = self.take(&block)?;
         if !whole {
@@ -134,18 +166,27 @@ impl Fetch<'_> {
     fn take_blocks(&mut self, store: &Store, topic: &Topic, end: i64) -> Result<()> {
         let number = self.place.partition.number;
         let mut blocks = blocks(store, topic.id(), number, end);
-        seek(store, &mut blocks, &block_key(topic.id(), number, self.place.offset))?;
+        seek(
+            store,
+            &mut blocks,
+            &block_key(topic.id(), number, self.place.offset),
+        )?;
         loop {
             if self.is_full() {
                 return Ok(());
             }
-            let Some(block) = current_block(store, &blocks)? else { break };
+            let Some(block) = current_block(store, &blocks)? else {
+                break;
+            };
             if !self.take(&block)? {
                 if let Some((key, bytes)) = blocks.item()
                     && block.len() > 1
                 {
                     let first_offset = block_offset(key)?;
-                    self.place.rest = Some(Rest { first_offset, bytes: bytes.to_vec() });
+                    self.place.rest = Some(Rest {
+                        first_offset,
+                        bytes: bytes.to_vec(),
+                    });
                 }
                 return Ok(());
             }
@@ -164,7 +205,9 @@ impl Fetch<'_> {
     /// place's offset on were taken.
     fn take(&mut self, block: &Block<'_>) -> Result<bool> {
         let start = block.row_at(self.place.offset);
-        let room = self.collector.room(block, start, self.limit.records.max(1), self.limit.bytes);
+        let room = self
+            .collector
+            .room(block, start, self.limit.records.max(1), self.limit.bytes);
         let stop = start + room;
         self.collector.extend(block, start..stop)?;
         if stop == block.len() {

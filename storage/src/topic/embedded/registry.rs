@@ -75,10 +75,23 @@ pub(crate) struct Compacted {
 
 impl PartitionRow {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let ([start, next, bytes, bytes_before_start, end, bytes_compacted, kept], []) =
-            bytes.as_chunks::<8>()
+        let (
+            [
+                start,
+                next,
+                bytes,
+                bytes_before_start,
+                end,
+                bytes_compacted,
+                kept,
+            ],
+            [],
+        ) = bytes.as_chunks::<8>()
         else {
-            return Err(Error::Internal(format!("partition row of {} bytes", bytes.len())));
+            return Err(Error::Internal(format!(
+                "partition row of {} bytes",
+                bytes.len()
+            )));
         };
         Ok(Self {
             start: i64::from_le_bytes(*start),
@@ -121,7 +134,12 @@ pub(crate) fn topic_name(key: &[u8]) -> Result<String> {
 
 /// Key of a partition's row.
 pub(crate) fn partition_key(topic: u32, partition: i32) -> Vec<u8> {
-    [PARTITION_PREFIX, &topic.to_be_bytes(), &partition.to_be_bytes()].concat()
+    [
+        PARTITION_PREFIX,
+        &topic.to_be_bytes(),
+        &partition.to_be_bytes(),
+    ]
+    .concat()
 }
 
 /// Prefix of the rows of a topic's partitions.
@@ -162,7 +180,11 @@ mod tests {
             next: 2,
             bytes: 3,
             bytes_before_start: 4,
-            compacted: Compacted { end: 5, bytes: 6, kept: 7 },
+            compacted: Compacted {
+                end: 5,
+                bytes: 6,
+                kept: 7,
+            },
         };
         assert_eq!(PartitionRow::decode(&row.encode()).unwrap(), row);
         assert!(PartitionRow::decode(&[0; 48]).is_err());
@@ -175,13 +197,21 @@ mod tests {
             retention_ms: Some(5),
             retention_bytes: None,
         };
-        assert_eq!(TopicRow::decode("t", &topic.encode().unwrap()).unwrap(), topic);
+        assert_eq!(
+            TopicRow::decode("t", &topic.encode().unwrap()).unwrap(),
+            topic
+        );
         assert_eq!(topic_name(&topic_key("a.b")).unwrap(), "a.b");
     }
 
     #[test]
     fn block_keys_are_in_order() {
-        let keys = [block_key(1, 2, 3), block_key(1, 2, 300), block_key(1, 3, 0), block_key(2, 0, 0)];
+        let keys = [
+            block_key(1, 2, 3),
+            block_key(1, 2, 300),
+            block_key(1, 3, 0),
+            block_key(2, 0, 0),
+        ];
         assert!(keys.is_sorted());
         assert_eq!(block_offset(&keys[1]).unwrap(), 300);
         assert!(block_offset(b"short").is_err());

@@ -19,7 +19,10 @@ pub(super) fn apply(
     if topic.row.cleanup == CleanupPolicy::Compact {
         return Ok(0);
     }
-    let oldest_ms = topic.row.retention_ms.map(|kept| now_ms.saturating_sub(kept));
+    let oldest_ms = topic
+        .row
+        .retention_ms
+        .map(|kept| now_ms.saturating_sub(kept));
     let bytes_kept = topic.row.retention_bytes.map(|kept| kept as u64);
     if oldest_ms.is_none() && bytes_kept.is_none() {
         return Ok(0);
@@ -94,7 +97,9 @@ fn cut(
     }
     let mut commit = store.begin();
     let family = store.topics_family();
-    commit.batch().delete_range_cf(family, block_key(topic.id(), number, 0), end);
+    commit
+        .batch()
+        .delete_range_cf(family, block_key(topic.id(), number, 0), end);
     let row = partition.row().encode();
     commit.put_meta(&registry::partition_key(topic.id(), number), &row);
     store.commit(commit, Durability::NoSync).map(drop)

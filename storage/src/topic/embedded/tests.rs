@@ -4,15 +4,21 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::for_each_topic_case;
 use crate::store::StoreOptions;
 use crate::topic::conformance::{Backend, Row, new_records, rows_of};
 use crate::topic::{CleanupPolicy, FetchLimit};
-use crate::for_each_topic_case;
 
-const LIMIT: FetchLimit = FetchLimit { records: 1000, bytes: 1 << 20 };
+const LIMIT: FetchLimit = FetchLimit {
+    records: 1000,
+    bytes: 1 << 20,
+};
 
 fn open(directory: &Path) -> EmbeddedTopics {
-    let options = StoreOptions { sync: false, ..StoreOptions::default() };
+    let options = StoreOptions {
+        sync: false,
+        ..StoreOptions::default()
+    };
     let store = Store::open(directory, options).unwrap();
     EmbeddedTopics::new(store).with_compaction(CompactionOptions {
         dirty_bytes_min: 1,
@@ -29,7 +35,10 @@ struct Embedded {
 impl Embedded {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { topics: open(directory.path()), _directory: directory }
+        Self {
+            topics: open(directory.path()),
+            _directory: directory,
+        }
     }
 }
 
@@ -100,23 +109,32 @@ fn read(topics: &EmbeddedTopics, name: &str, start: i64, limit: FetchLimit) -> V
 fn records_and_state_are_committed_together() {
     let directory = tempfile::tempdir().unwrap();
     let topics = open(directory.path());
-    topics.create_now(&topic("t", 2, CleanupPolicy::Delete)).unwrap();
+    topics
+        .create_now(&topic("t", 2, CleanupPolicy::Delete))
+        .unwrap();
     let row = Row::new(1, "k", "v");
     let mut commit = topics.store.begin();
     commit.put_meta(b"epoch", b"1");
     for partition in [1, 0, 1] {
-        commit.append("t", &new_records(partition, &[row.clone(), row.clone()])).unwrap();
+        commit
+            .append("t", &new_records(partition, &[row.clone(), row.clone()]))
+            .unwrap();
     }
     commit.append("t", &new_records(0, &[])).unwrap();
     let result = topics.store.commit(commit, Durability::Sync).unwrap();
-    let places: Vec<_> =
-        result.appended.iter().map(|to| (to.partition, to.offsets.clone())).collect();
+    let places: Vec<_> = result
+        .appended
+        .iter()
+        .map(|to| (to.partition, to.offsets.clone()))
+        .collect();
     assert_eq!(places, [(1, 0..2), (0, 0..2), (1, 2..4), (0, 0..0)]);
     // Nothing of a commit that cannot be.
     let mut commit = topics.store.begin();
     commit.put_meta(b"epoch", b"2");
     commit.append("t", &new_records(0, &[row.clone()])).unwrap();
-    commit.append("none", &new_records(0, &[row.clone()])).unwrap();
+    commit
+        .append("none", &new_records(0, &[row.clone()]))
+        .unwrap();
     let error = topics.store.commit(commit, Durability::Sync).unwrap_err();
     assert!(matches!(error, Error::User(_)), "{error:?}");
     drop(topics);
@@ -130,13 +148,17 @@ fn a_topics_id_is_not_given_again() {
     let directory = tempfile::tempdir().unwrap();
     let topics = open(directory.path());
     let id = |topics: &EmbeddedTopics| topics.store.log().topic("t").unwrap().id();
-    topics.create_now(&topic("t", 1, CleanupPolicy::Delete)).unwrap();
+    topics
+        .create_now(&topic("t", 1, CleanupPolicy::Delete))
+        .unwrap();
     let first = id(&topics);
     topics.delete_now("t").unwrap();
     drop(topics);
     let topics = open(directory.path());
     assert!(topics.store.log().find("t").is_none());
-    topics.create_now(&topic("t", 1, CleanupPolicy::Delete)).unwrap();
+    topics
+        .create_now(&topic("t", 1, CleanupPolicy::Delete))
+        .unwrap();
     assert!(id(&topics) > first);
     assert_eq!(read(&topics, "t", 0, LIMIT), []);
 }
@@ -144,7 +166,11 @@ fn a_topics_id_is_not_given_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_learn_of_a_deletion() {
     let embedded = Embedded::new();
-    embedded.topics.create(&topic("t", 1, CleanupPolicy::Delete)).await.unwrap();
+    embedded
+        .topics
+        .create(&topic("t", 1, CleanupPolicy::Delete))
+        .await
+        .unwrap();
     let mut reader = embedded.topics.reader("t", &[(0, 0)]).await.unwrap();
     let topics = embedded.topics.clone();
     let deletion = async move {
@@ -162,7 +188,10 @@ async fn readers_learn_of_a_deletion() {
 #[tokio::test]
 async fn too_many_partitions_are_refused() {
     let embedded = Embedded::new();
-    let error = embedded.topics.create(&topic("t", 10_001, CleanupPolicy::Delete)).await;
+    let error = embedded
+        .topics
+        .create(&topic("t", 10_001, CleanupPolicy::Delete))
+        .await;
     assert!(error.unwrap_err().to_string().contains("at most 10000"));
 }
 
@@ -193,7 +222,11 @@ enum Op {
     Truncate(i64),
     Compact,
     Reopen,
-    Read { start: i64, records: usize, bytes: usize },
+    Read {
+        start: i64,
+        records: usize,
+        bytes: usize,
+    },
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
@@ -243,7 +276,8 @@ fn run(ops: Vec<Op>, cleanup: CleanupPolicy) -> Result<(), TestCaseError> {
                 if cleanup == CleanupPolicy::Compact {
                     let rows = std::mem::take(&mut model.rows);
                     let later = |row: &(i64, Row)| {
-                        rows.iter().any(|other| other.0 > row.0 && other.1.key == row.1.key)
+                        rows.iter()
+                            .any(|other| other.0 > row.0 && other.1.key == row.1.key)
                     };
                     model.rows = rows.iter().filter(|row| !later(row)).cloned().collect();
                 }
@@ -252,16 +286,30 @@ fn run(ops: Vec<Op>, cleanup: CleanupPolicy) -> Result<(), TestCaseError> {
                 drop(topics);
                 topics = open(directory.path());
             }
-            Op::Read { start, records, bytes } => {
+            Op::Read {
+                start,
+                records,
+                bytes,
+            } => {
                 let start = start.clamp(model.start, model.next);
                 let found = read(&topics, "t", start, FetchLimit { records, bytes });
-                let expected: Vec<_> =
-                    model.rows.iter().filter(|row| row.0 >= start).cloned().collect();
+                let expected: Vec<_> = model
+                    .rows
+                    .iter()
+                    .filter(|row| row.0 >= start)
+                    .cloned()
+                    .collect();
                 prop_assert_eq!(found, expected);
             }
         }
         let range = topics.store.log().topic("t")?.partition(0)?.range();
-        prop_assert_eq!(range, OffsetRange { start: model.start, end: model.next });
+        prop_assert_eq!(
+            range,
+            OffsetRange {
+                start: model.start,
+                end: model.next
+            }
+        );
     }
     prop_assert_eq!(read(&topics, "t", model.start, LIMIT), model.rows);
     Ok(())

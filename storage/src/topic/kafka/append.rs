@@ -27,7 +27,11 @@ pub(super) struct Appender {
 impl Appender {
     pub(super) fn new(cluster: &Cluster) -> Result<Self> {
         let mut config = cluster.producer_config();
-        if config.get("delivery.timeout.ms").or(config.get("message.timeout.ms")).is_none() {
+        if config
+            .get("delivery.timeout.ms")
+            .or(config.get("message.timeout.ms"))
+            .is_none()
+        {
             config.set("delivery.timeout.ms", DELIVERY_TIMEOUT_MS);
         }
         let producer = config
@@ -70,24 +74,38 @@ pub(super) async fn append(
         let (topic, delivery) = (topic.clone(), delivery.clone());
         move |cluster| {
             let size = cluster.existing(&topic)?;
-            let outside = records.iter().find(|to| !(0..size.partitions).contains(&to.partition));
+            let outside = records
+                .iter()
+                .find(|to| !(0..size.partitions).contains(&to.partition));
             if let Some(to) = outside {
                 return Err(no_such_partition(&topic, to.partition, size.partitions));
             }
-            let Some(appender) = cluster.appender.get() else { return Ok(Ok(())) };
+            let Some(appender) = cluster.appender.get() else {
+                return Ok(Ok(()));
+            };
             let send = |records| appender.send(&topic, records, &delivery);
             Ok(records.iter().try_for_each(send))
         }
     })
     .await?;
     delivery.wait().await;
-    let Some((error, partition)) = sent.err().or_else(|| delivery.failed()) else { return Ok(()) };
+    let Some((error, partition)) = sent.err().or_else(|| delivery.failed()) else {
+        return Ok(());
+    };
     let what = format!(
         "append to topic \"{topic}\" partition {partition} ({} of {total} records arrived)",
         delivery.delivered()
     );
-    let reason = cluster.appender.get().map(|appender| appender.last_reason());
-    Err(super::errors::error(what, &error, &cluster.servers, reason.flatten()))
+    let reason = cluster
+        .appender
+        .get()
+        .map(|appender| appender.last_reason());
+    Err(super::errors::error(
+        what,
+        &error,
+        &cluster.servers,
+        reason.flatten(),
+    ))
 }
 
 impl Appender {
@@ -122,17 +140,26 @@ fn bytes(array: &BinaryArray, row: usize) -> Option<&[u8]> {
 
 /// A record's headers.
 pub(super) fn headers(records: &NewRecords, row: usize) -> Option<OwnedHeaders> {
-    let lists = records.headers.as_ref().filter(|lists| lists.is_valid(row))?;
+    let lists = records
+        .headers
+        .as_ref()
+        .filter(|lists| lists.is_valid(row))?;
     let entries = lists.values().as_struct();
     let keys = entries.column(0).as_string::<i32>();
     let values = entries.column(1).as_binary::<i32>();
-    let (start, end) = (lists.value_offsets()[row] as usize, lists.value_offsets()[row + 1] as usize);
+    let (start, end) = (
+        lists.value_offsets()[row] as usize,
+        lists.value_offsets()[row + 1] as usize,
+    );
     if start == end {
         return None;
     }
     let headers = OwnedHeaders::new_with_capacity(end - start);
     Some((start..end).fold(headers, |headers, index| {
         let value = bytes(values, index);
-        headers.insert(Header { key: keys.value(index), value })
+        headers.insert(Header {
+            key: keys.value(index),
+            value,
+        })
     }))
 }

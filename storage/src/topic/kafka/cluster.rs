@@ -57,7 +57,9 @@ impl Cluster {
             config.create_with_context(context.clone()).map_err(made)?;
         let mut admin_config = client_config(servers);
         properties.apply(&mut admin_config, Kind::Producer);
-        let admin = admin_config.create_with_context(ReadContext::default()).map_err(made)?;
+        let admin = admin_config
+            .create_with_context(ReadContext::default())
+            .map_err(made)?;
         let cluster = Self {
             servers: servers.to_owned(),
             properties,
@@ -74,7 +76,12 @@ impl Cluster {
         let mut left = CONNECT_TIMEOUT;
         loop {
             self.serve();
-            if self.asker.client().fetch_cluster_id(LOOK_INTERVAL).is_some() {
+            if self
+                .asker
+                .client()
+                .fetch_cluster_id(LOOK_INTERVAL)
+                .is_some()
+            {
                 return Ok(());
             }
             left = left.saturating_sub(LOOK_INTERVAL);
@@ -112,7 +119,12 @@ impl Cluster {
 
     /// The error of a call that tried `what`.
     pub(super) fn error(&self, what: impl Into<String>, error: &KafkaError) -> Error {
-        errors::error(what, error, &self.servers, self.context.health.last_reason())
+        errors::error(
+            what,
+            error,
+            &self.servers,
+            self.context.health.last_reason(),
+        )
     }
 
     /// Takes note of what the client has to say.
@@ -152,9 +164,11 @@ impl Cluster {
             .fetch_metadata(None, REQUEST_TIMEOUT)
             .map_err(|error| self.error("list topics", &error))?;
         let topics = metadata.topics().iter();
-        let known = topics.filter(|topic| !topic.name().starts_with("__") && topic.error().is_none());
-        let mut sizes: Vec<_> =
-            known.map(|topic| (topic.name().to_owned(), size(topic))).collect();
+        let known =
+            topics.filter(|topic| !topic.name().starts_with("__") && topic.error().is_none());
+        let mut sizes: Vec<_> = known
+            .map(|topic| (topic.name().to_owned(), size(topic)))
+            .collect();
         sizes.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(sizes)
     }
@@ -181,7 +195,11 @@ impl Cluster {
     pub(super) fn ranges(&self, topic: &str, partitions: i32) -> Result<Vec<OffsetRange>> {
         let starts = self.bounds(topic, 0..partitions, Offset::Beginning)?;
         let ends = self.bounds(topic, 0..partitions, Offset::End)?;
-        Ok(starts.into_iter().zip(ends).map(|(start, end)| OffsetRange { start, end }).collect())
+        Ok(starts
+            .into_iter()
+            .zip(ends)
+            .map(|(start, end)| OffsetRange { start, end })
+            .collect())
     }
 
     /// The readable range of one partition.
@@ -189,7 +207,10 @@ impl Cluster {
         let one = partition..partition + 1;
         let start = self.bounds(topic, one.clone(), Offset::Beginning)?;
         let end = self.bounds(topic, one, Offset::End)?;
-        Ok(OffsetRange { start: start[0], end: end[0] })
+        Ok(OffsetRange {
+            start: start[0],
+            end: end[0],
+        })
     }
 
     fn bounds(
@@ -203,14 +224,21 @@ impl Cluster {
         let failed = |error| self.error(what(String::new()), &error);
         let mut wanted = TopicPartitionList::new();
         for partition in partitions {
-            wanted.add_partition_offset(topic, partition, bound).map_err(failed)?;
+            wanted
+                .add_partition_offset(topic, partition, bound)
+                .map_err(failed)?;
         }
         // The bounds are special timestamps to the broker. As the client reads committed records
         // only, the end is where the first open transaction begins.
-        let found = self.asker.offsets_for_times(wanted, REQUEST_TIMEOUT).map_err(failed)?;
+        let found = self
+            .asker
+            .offsets_for_times(wanted, REQUEST_TIMEOUT)
+            .map_err(failed)?;
         let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
             let partition = || what(format!(" partition {}", element.partition()));
-            element.error().map_err(|error| self.error(partition(), &error))?;
+            element
+                .error()
+                .map_err(|error| self.error(partition(), &error))?;
             match element.offset() {
                 Offset::Offset(offset) => Ok(offset),
                 other => Err(Error::Internal(format!("{}: {other:?}", partition()))),
@@ -244,7 +272,9 @@ fn size(topic: &rdkafka::metadata::MetadataTopic) -> Size {
     let partitions = topic.partitions();
     Size {
         partitions: partitions.len() as i32,
-        replicas: partitions.first().map_or(0, |partition| partition.replicas().len() as i16),
+        replicas: partitions
+            .first()
+            .map_or(0, |partition| partition.replicas().len() as i16),
         led: !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0),
     }
 }

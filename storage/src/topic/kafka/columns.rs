@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    BinaryArray, BinaryBuilder, Int64Array, ListArray, NullBufferBuilder, StringBuilder, StructArray,
+    BinaryArray, BinaryBuilder, Int64Array, ListArray, NullBufferBuilder, StringBuilder,
+    StructArray,
 };
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
@@ -113,7 +114,9 @@ fn header_lists(
     mut values: BinaryBuilder,
 ) -> Result<ListArray> {
     let wrong = |what: String| Error::Internal(format!("headers: {what}"));
-    let DataType::List(item) = headers_type() else { return Err(wrong("not a list".into())) };
+    let DataType::List(item) = headers_type() else {
+        return Err(wrong("not a list".into()));
+    };
     let DataType::Struct(fields) = item.data_type().clone() else {
         return Err(wrong("not structs".into()));
     };
@@ -134,7 +137,11 @@ struct Bytes {
 
 impl Default for Bytes {
     fn default() -> Self {
-        Self { ends: vec![0], data: Vec::new(), validity: NullBufferBuilder::new(0) }
+        Self {
+            ends: vec![0],
+            data: Vec::new(),
+            validity: NullBufferBuilder::new(0),
+        }
     }
 }
 

@@ -22,7 +22,9 @@ pub(super) struct Health {
 
 impl Health {
     fn note(&self, error: &KafkaError, reason: &str) {
-        let Some(code) = error.rdkafka_error_code() else { return };
+        let Some(code) = error.rdkafka_error_code() else {
+            return;
+        };
         self.troubles.fetch_add(1, Ordering::Relaxed);
         if code == Code::AllBrokersDown {
             // Says nothing of the cause, which was reported before.
@@ -93,7 +95,9 @@ impl ClientContext for WriteContext {
         let troubles = brokers.map(|broker| {
             broker.req_timeouts + u64::try_from(broker.disconnects.unwrap_or(0)).unwrap_or(0)
         });
-        self.health.broker_troubles.store(troubles.sum(), Ordering::Relaxed);
+        self.health
+            .broker_troubles
+            .store(troubles.sum(), Ordering::Relaxed);
     }
 }
 
@@ -170,9 +174,15 @@ mod tests {
     #[test]
     fn health_tells_trouble_from_refusal() {
         let health = Health::default();
-        health.note(&KafkaError::Global(Code::BrokerTransportFailure), "connection refused");
+        health.note(
+            &KafkaError::Global(Code::BrokerTransportFailure),
+            "connection refused",
+        );
         assert_eq!(health.refused(), None);
-        health.note(&KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+        health.note(
+            &KafkaError::Global(Code::AllBrokersDown),
+            "1/1 brokers are down",
+        );
         assert_eq!(health.last_reason().as_deref(), Some("connection refused"));
         assert!(health.take_all_down());
         assert!(!health.take_all_down());

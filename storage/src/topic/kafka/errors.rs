@@ -15,7 +15,11 @@ pub(super) fn error(
 ) -> Error {
     let what = what.into();
     if let KafkaError::ClientConfig(_, description, name, _) = error {
-        let shown = if is_secret(name) { "its value is not accepted" } else { description };
+        let shown = if is_secret(name) {
+            "its value is not accepted"
+        } else {
+            description
+        };
         return Error::User(format!("Kafka property \"{name}\": {shown}"));
     }
     let code = error.rdkafka_error_code();
@@ -123,9 +127,21 @@ mod tests {
         let away = sorted(Code::BrokerTransportFailure);
         assert!(away.is_retryable());
         assert!(away.to_string().contains("host:1"), "{away}");
-        assert!(matches!(sorted(Code::InvalidReplicationFactor), Error::User(_)));
+        assert!(matches!(
+            sorted(Code::InvalidReplicationFactor),
+            Error::User(_)
+        ));
         let denied = sorted(Code::TopicAuthorizationFailed);
-        assert!(matches!(denied, Error::External { retryable: false, .. }), "{denied:?}");
+        assert!(
+            matches!(
+                denied,
+                Error::External {
+                    retryable: false,
+                    ..
+                }
+            ),
+            "{denied:?}"
+        );
         assert!(denied.to_string().contains("needs an ACL"), "{denied}");
     }
 
@@ -137,7 +153,9 @@ mod tests {
         let message = error("x", &refused, "host:1", None).to_string();
         assert!(message.contains("\"acks\""), "{message}");
         config.remove("acks");
-        config.set("ssl.key.pem", "canary\u{1}").set("sasl.mechanism", "PLAIN");
+        config
+            .set("ssl.key.pem", "canary\u{1}")
+            .set("sasl.mechanism", "PLAIN");
         if let Some(refused) = config.create_native_config().err() {
             let message = error("x", &refused, "host:1", None).to_string();
             assert!(!message.contains("canary"), "{message}");

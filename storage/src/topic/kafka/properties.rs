@@ -73,7 +73,14 @@ impl Properties {
     pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
         let shown = |name: &str| class(name).is_none_or(|class| class != Class::Secret);
         self.values.iter().map(move |(name, value)| {
-            (name.as_str(), if shown(name) { value.as_str() } else { "(hidden)" })
+            (
+                name.as_str(),
+                if shown(name) {
+                    value.as_str()
+                } else {
+                    "(hidden)"
+                },
+            )
         })
     }
 }
@@ -136,12 +143,18 @@ fn class(name: &str) -> Option<Class> {
     if in_list(MANAGED) {
         return Some(Class::Managed);
     }
-    DENIED.iter().find(|(_, names)| names.contains(&name)).map(|(why, _)| Class::Denied(why))
+    DENIED
+        .iter()
+        .find(|(_, names)| names.contains(&name))
+        .map(|(why, _)| Class::Denied(why))
 }
 
 fn hint(name: &str) -> String {
     let known = || [CONSUMER, PRODUCER, OPEN, OPERATOR, SECRET].concat();
-    let nearest = known().into_iter().map(|known| (distance(name, known), known)).min();
+    let nearest = known()
+        .into_iter()
+        .map(|known| (distance(name, known), known))
+        .min();
     match nearest {
         Some((distance, known)) if distance <= 3 => format!("; did you mean \"{known}\"?"),
         _ => String::new(),
@@ -314,83 +327,105 @@ const MANAGED: &[&str] = &[
 ];
 
 const DENIED: &[(&str, &[&str])] = &[
-    ("it loads a library into the server", &[
-        "plugin.library.paths",
-        "ssl.engine.id",
-        "ssl.engine.location",
-        "ssl.providers",
-    ]),
-    ("it runs a command on the server", &["sasl.kerberos.kinit.cmd"]),
-    ("it reads files of the server", &[
-        "https.ca.location",
-        "https.ca.pem",
-        "sasl.kerberos.keytab",
-        "sasl.kerberos.min.time.before.relogin",
-        "sasl.oauthbearer.assertion.file",
-        "sasl.oauthbearer.assertion.jwt.template.file",
-        "sasl.oauthbearer.assertion.private.key.file",
-        "sasl.oauthbearer.assertion.private.key.pem",
-        "ssl.ca.certificate.stores",
-    ]),
-    ("it asks the cloud for the server's own credentials", &[
-        "sasl.oauthbearer.metadata.authentication.type",
-    ]),
-    ("without it anyone could pose as the broker", &[
-        "enable.sasl.oauthbearer.unsecure.jwt",
-        "enable.ssl.certificate.verification",
-    ]),
+    (
+        "it loads a library into the server",
+        &[
+            "plugin.library.paths",
+            "ssl.engine.id",
+            "ssl.engine.location",
+            "ssl.providers",
+        ],
+    ),
+    (
+        "it runs a command on the server",
+        &["sasl.kerberos.kinit.cmd"],
+    ),
+    (
+        "it reads files of the server",
+        &[
+            "https.ca.location",
+            "https.ca.pem",
+            "sasl.kerberos.keytab",
+            "sasl.kerberos.min.time.before.relogin",
+            "sasl.oauthbearer.assertion.file",
+            "sasl.oauthbearer.assertion.jwt.template.file",
+            "sasl.oauthbearer.assertion.private.key.file",
+            "sasl.oauthbearer.assertion.private.key.pem",
+            "ssl.ca.certificate.stores",
+        ],
+    ),
+    (
+        "it asks the cloud for the server's own credentials",
+        &["sasl.oauthbearer.metadata.authentication.type"],
+    ),
+    (
+        "without it anyone could pose as the broker",
+        &[
+            "enable.sasl.oauthbearer.unsecure.jwt",
+            "enable.ssl.certificate.verification",
+        ],
+    ),
     ("it writes contents and secrets to the log", &["debug"]),
-    ("offsets are kept in Kappa's data directory", &[
-        "offset.store.method",
-        "offset.store.path",
-        "offset.store.sync.interval.ms",
-    ]),
-    ("it is of no use here", &[
-        "api.version.fallback.ms",
-        "api.version.request",
-        "broker.version.fallback",
-        "builtin.features",
-        "consume.callback.max.messages",
-        "enable.random.seed",
-        "enabled_events",
-        "internal.termination.signal",
-        "log.connection.close",
-        "log.queue",
-        "log.thread.name",
-        "log_level",
-        "reconnect.backoff.jitter.ms",
-        "socket.blocking.max.ms",
-        "topic.blacklist",
-        "test.mock.broker.rtt",
-        "test.mock.num.brokers",
-    ]),
-    ("it is set by programs, not by name", &[
-        "background_event_cb",
-        "closesocket_cb",
-        "connect_cb",
-        "consume_cb",
-        "default_topic_conf",
-        "dr_cb",
-        "dr_msg_cb",
-        "error_cb",
-        "interceptors",
-        "log_cb",
-        "oauthbearer_token_refresh_cb",
-        "offset_commit_cb",
-        "opaque",
-        "open_cb",
-        "partitioner_cb",
-        "rebalance_cb",
-        "resolve_cb",
-        "socket_cb",
-        "ssl.certificate.verify_cb",
-        "ssl_ca",
-        "ssl_certificate",
-        "ssl_engine_callback_data",
-        "ssl_key",
-        "stats_cb",
-        "throttle_cb",
-    ]),
+    (
+        "offsets are kept in Kappa's data directory",
+        &[
+            "offset.store.method",
+            "offset.store.path",
+            "offset.store.sync.interval.ms",
+        ],
+    ),
+    (
+        "it is of no use here",
+        &[
+            "api.version.fallback.ms",
+            "api.version.request",
+            "broker.version.fallback",
+            "builtin.features",
+            "consume.callback.max.messages",
+            "enable.random.seed",
+            "enabled_events",
+            "internal.termination.signal",
+            "log.connection.close",
+            "log.queue",
+            "log.thread.name",
+            "log_level",
+            "reconnect.backoff.jitter.ms",
+            "socket.blocking.max.ms",
+            "topic.blacklist",
+            "test.mock.broker.rtt",
+            "test.mock.num.brokers",
+        ],
+    ),
+    (
+        "it is set by programs, not by name",
+        &[
+            "background_event_cb",
+            "closesocket_cb",
+            "connect_cb",
+            "consume_cb",
+            "default_topic_conf",
+            "dr_cb",
+            "dr_msg_cb",
+            "error_cb",
+            "interceptors",
+            "log_cb",
+            "oauthbearer_token_refresh_cb",
+            "offset_commit_cb",
+            "opaque",
+            "open_cb",
+            "partitioner_cb",
+            "rebalance_cb",
+            "resolve_cb",
+            "socket_cb",
+            "ssl.certificate.verify_cb",
+            "ssl_ca",
+            "ssl_certificate",
+            "ssl_engine_callback_data",
+            "ssl_key",
+            "stats_cb",
+            "throttle_cb",
+        ],
+    ),
 ];
 
 #[cfg(test)]
@@ -401,16 +436,25 @@ mod tests {
     use super::*;
 
     fn refusal(origin: Origin, name: &str, value: &str) -> String {
-        Properties::try_new(origin, [(name, value)]).unwrap_err().to_string()
+        Properties::try_new(origin, [(name, value)])
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn what_owns_the_process_is_refused_to_everyone() {
-        for name in ["plugin.library.paths", "ssl.engine.location", "ssl.providers"] {
+        for name in [
+            "plugin.library.paths",
+            "ssl.engine.location",
+            "ssl.providers",
+        ] {
             assert!(refusal(Origin::Operator, name, "/x.so").contains("loads a library"));
         }
         let message = refusal(Origin::Operator, "sasl.kerberos.kinit.cmd", "rm -rf /");
-        assert!(message.contains("runs a command") && !message.contains("rm"), "{message}");
+        assert!(
+            message.contains("runs a command") && !message.contains("rm"),
+            "{message}"
+        );
         let name = "enable.ssl.certificate.verification";
         assert!(refusal(Origin::Operator, name, "false").contains("pose as the broker"));
         let name = "ssl.endpoint.identification.algorithm";
@@ -423,7 +467,11 @@ mod tests {
 
     #[test]
     fn statements_may_tune_but_not_reach_files_or_credentials() {
-        for name in ["ssl.ca.location", "sasl.password", "sasl.oauthbearer.token.endpoint.url"] {
+        for name in [
+            "ssl.ca.location",
+            "sasl.password",
+            "sasl.oauthbearer.token.endpoint.url",
+        ] {
             let message = refusal(Origin::Statement, name, "canary");
             assert!(message.contains("by a statement") && !message.contains("canary"));
             assert!(Properties::try_new(Origin::Operator, [(name, "canary")]).is_ok());
@@ -441,7 +489,10 @@ mod tests {
     #[test]
     fn a_slip_gets_a_hint() {
         let message = refusal(Origin::Operator, "sasl.pasword", "x");
-        assert!(message.contains("not known; did you mean \"sasl.password\"?"), "{message}");
+        assert!(
+            message.contains("not known; did you mean \"sasl.password\"?"),
+            "{message}"
+        );
         assert!(!refusal(Origin::Operator, "nonsense", "x").contains("did you mean"));
         assert_eq!(distance("kitten", "sitting"), 3);
     }
@@ -452,14 +503,24 @@ mod tests {
         let properties =
             Properties::try_new(Origin::Operator, secrets.chain([("client.id", "kappa")])).unwrap();
         let shown = format!("{properties:?}");
-        assert!(!shown.contains("canary") && shown.contains("\"client.id\": \"kappa\""), "{shown}");
+        assert!(
+            !shown.contains("canary") && shown.contains("\"client.id\": \"kappa\""),
+            "{shown}"
+        );
     }
 
     #[test]
     fn consumers_and_producers_get_their_own() {
-        let all = [("linger.ms", "5"), ("fetch.min.bytes", "1"), ("client.id", "k")];
+        let all = [
+            ("linger.ms", "5"),
+            ("fetch.min.bytes", "1"),
+            ("client.id", "k"),
+        ];
         let properties = Properties::try_new(Origin::Statement, all).unwrap();
-        for (kind, foreign) in [(Kind::Consumer, "linger.ms"), (Kind::Producer, "fetch.min.bytes")] {
+        for (kind, foreign) in [
+            (Kind::Consumer, "linger.ms"),
+            (Kind::Producer, "fetch.min.bytes"),
+        ] {
             let mut config = ClientConfig::new();
             properties.apply(&mut config, kind);
             assert_eq!(config.config_map().len(), 2);
@@ -477,12 +538,15 @@ mod tests {
         for name in lists.iter().flat_map(|list| list.iter()).chain(denied) {
             assert!(seen.insert(*name), "{name} stands twice");
         }
-        let Some(path) = configuration_md() else { return };
+        let Some(path) = configuration_md() else {
+            return;
+        };
         let text = std::fs::read_to_string(&path).unwrap();
         let table = text.lines().filter(|line| line.contains("| "));
         let names = table.filter_map(|line| line.split('|').next().map(str::trim));
-        let names: BTreeSet<_> =
-            names.filter(|name| name.starts_with(char::is_lowercase)).collect();
+        let names: BTreeSet<_> = names
+            .filter(|name| name.starts_with(char::is_lowercase))
+            .collect();
         assert!(names.len() > 150, "{} in {}", names.len(), path.display());
         let unclassified: Vec<_> = names.iter().filter(|name| class(name).is_none()).collect();
         assert!(unclassified.is_empty(), "{unclassified:?}");
@@ -491,12 +555,18 @@ mod tests {
     /// librdkafka's list of properties, where cargo keeps the sources.
     fn configuration_md() -> Option<PathBuf> {
         let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-        let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
+        let home =
+            home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
         let registries = std::fs::read_dir(home.join("registry/src")).ok()?;
         let crates = registries.flat_map(|dir| std::fs::read_dir(dir.unwrap().path()).unwrap());
         let mut found: Vec<_> = crates
             .map(|dir| dir.unwrap().path())
-            .filter(|dir| dir.file_name().unwrap().to_string_lossy().starts_with("rdkafka-sys-"))
+            .filter(|dir| {
+                dir.file_name()
+                    .unwrap()
+                    .to_string_lossy()
+                    .starts_with("rdkafka-sys-")
+            })
             .map(|dir| dir.join("librdkafka/CONFIGURATION.md"))
             .collect();
         found.sort();

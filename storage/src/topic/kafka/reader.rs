@@ -72,7 +72,9 @@ impl KafkaReader {
         positions: &[(i32, i64)],
     ) -> Result<Self> {
         let size = cluster.existing(topic)?;
-        let outside = positions.iter().find(|(partition, _)| !(0..size.partitions).contains(partition));
+        let outside = positions
+            .iter()
+            .find(|(partition, _)| !(0..size.partitions).contains(partition));
         if let Some((partition, _)) = outside {
             return Err(no_such_partition(topic, *partition, size.partitions));
         }
@@ -109,7 +111,10 @@ impl KafkaReader {
             runtime,
         };
         let assignment = reader.split(positions)?;
-        reader.consumer.assign(&assignment).map_err(|error| cluster.error(what(), &error))?;
+        reader
+            .consumer
+            .assign(&assignment)
+            .map_err(|error| cluster.error(what(), &error))?;
         Ok(reader)
     }
 
@@ -119,7 +124,8 @@ impl KafkaReader {
         let mut assignment = TopicPartitionList::new();
         for (partition, offset) in positions {
             let failed = |error| {
-                self.cluster.error(at(&self.topic, *partition, *offset), &error)
+                self.cluster
+                    .error(at(&self.topic, *partition, *offset), &error)
             };
             let lost = || failed(KafkaError::Global(Code::UnknownPartition));
             let mut told = self
@@ -163,10 +169,17 @@ impl KafkaReader {
         }
         let refused = self.health.refused();
         let away = || self.health.take_all_down().then_some(Code::AllBrokersDown);
-        let Some(code) = refused.or_else(away) else { return Ok(()) };
+        let Some(code) = refused.or_else(away) else {
+            return Ok(());
+        };
         let what = format!("read topic \"{}\"", self.topic);
         let reason = self.health.last_reason();
-        Err(super::errors::error(what, &KafkaError::Global(code), &self.cluster.servers, reason))
+        Err(super::errors::error(
+            what,
+            &KafkaError::Global(code),
+            &self.cluster.servers,
+            reason,
+        ))
     }
 }
 
@@ -203,7 +216,10 @@ impl Reader for KafkaReader {
                     // Beyond markers of transactions, which are not records.
                     place.next_offset = place.next_offset.max(offset.unwrap_or(i64::MIN));
                 }
-                Stop::Failed(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset, _) => {
+                Stop::Failed(
+                    Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset,
+                    _,
+                ) => {
                     let answer = Arc::new(Mutex::new(None));
                     place.failure = Some(Failure::OutOfRange(answer.clone()));
                     let (cluster, topic) = (self.cluster.clone(), topic.clone());
@@ -225,9 +241,17 @@ impl Reader for KafkaReader {
         let (next_offset, at_end) = (place.next_offset, place.at_end);
         if columns.len() == 0 {
             self.serve()?;
-            return Ok(Fetched { records: None, next_offset, at_end });
+            return Ok(Fetched {
+                records: None,
+                next_offset,
+                at_end,
+            });
         }
-        Ok(Fetched { records: Some(columns.finish()?), next_offset, at_end })
+        Ok(Fetched {
+            records: Some(columns.finish()?),
+            next_offset,
+            at_end,
+        })
     }
 
     async fn ready(&mut self, timeout: Duration) -> Result<()> {
@@ -251,7 +275,10 @@ impl Reader for KafkaReader {
         let assignment = self.split(&[(partition, offset)])?;
         self.consumer
             .incremental_assign(&assignment)
-            .map_err(|error| self.cluster.error(at(&self.topic, partition, offset), &error))
+            .map_err(|error| {
+                self.cluster
+                    .error(at(&self.topic, partition, offset), &error)
+            })
     }
 }
 
@@ -262,15 +289,27 @@ impl KafkaReader {
                 let what = at(&self.topic, partition, wanted);
                 let error = KafkaError::MessageConsumption(*code);
                 let servers = &self.cluster.servers;
-                Err(super::errors::error(what, &error, servers, Some(said.clone())))
+                Err(super::errors::error(
+                    what,
+                    &error,
+                    servers,
+                    Some(said.clone()),
+                ))
             }
             Failure::OutOfRange(range) => match &*range.lock() {
                 // Not known yet.
-                None => Ok(Fetched { records: None, next_offset: wanted, at_end: false }),
+                None => Ok(Fetched {
+                    records: None,
+                    next_offset: wanted,
+                    at_end: false,
+                }),
                 Some(Ok(range)) => Err(out_of_range(&self.topic, partition, wanted, *range)),
                 Some(Err(error)) => {
                     let what = at(&self.topic, partition, wanted);
-                    Err(Error::external(what, format!("the offset is not there ({error})")))
+                    Err(Error::external(
+                        what,
+                        format!("the offset is not there ({error})"),
+                    ))
                 }
             },
         }
@@ -283,7 +322,10 @@ fn at(topic: &str, partition: i32, offset: i64) -> String {
 
 impl fmt::Debug for KafkaReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places = self.places.iter().map(|(partition, place)| (partition, place.next_offset));
+        let places = self
+            .places
+            .iter()
+            .map(|(partition, place)| (partition, place.next_offset));
         f.debug_struct("KafkaReader")
             .field("topic", &self.topic)
             .field("places", &places.collect::<BTreeMap<_, _>>())

@@ -47,9 +47,15 @@ impl Broker {
         };
         let directory = tempfile::tempdir().unwrap();
         let script = PathBuf::from(servers).join("kafka");
-        let mut broker = Self { script, directory, bootstrap: String::new() };
+        let mut broker = Self {
+            script,
+            directory,
+            bootstrap: String::new(),
+        };
         let said = broker.run("start", &[]);
-        let line = said.lines().find_map(|line| line.strip_prefix("BOOTSTRAP="));
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix("BOOTSTRAP="));
         broker.bootstrap = line.expect("the script names the broker").to_owned();
         Some(broker)
     }
@@ -61,12 +67,18 @@ impl Broker {
             .arg(self.directory.path())
             .output()
             .expect("the script can be run");
-        assert!(output.status.success(), "{verb}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{verb}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
     pub(super) async fn connect(&self) -> KafkaTopics {
-        KafkaTopics::connect(&self.bootstrap, Properties::default()).await.unwrap()
+        KafkaTopics::connect(&self.bootstrap, Properties::default())
+            .await
+            .unwrap()
     }
 }
 
@@ -83,7 +95,11 @@ struct Kafka {
 
 pub(super) fn unique(case: &str) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    format!("{case}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{case}-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 #[async_trait]
@@ -105,9 +121,14 @@ impl Backend for Kafka {
     }
 
     async fn accept_large(&self, topic: &str) -> Result<()> {
-        let large = AlterConfig::new(ResourceSpecifier::Topic(topic))
-            .set("max.message.bytes", "20000000");
-        let altered = self.topics.cluster.admin.alter_configs([&large], &options()).await;
+        let large =
+            AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", "20000000");
+        let altered = self
+            .topics
+            .cluster
+            .admin
+            .alter_configs([&large], &options())
+            .await;
         altered.unwrap().remove(0).unwrap();
         Ok(())
     }
@@ -147,7 +168,10 @@ pub(super) async fn read(topics: &KafkaTopics, topic: &str, partition: i32) -> V
     let start = topics.offsets(topic).await.unwrap()[partition as usize].start;
     let mut reader = topics.reader(topic, &[(partition, start)]).await.unwrap();
     let mut rows = Vec::new();
-    let limit = FetchLimit { records: 1000, bytes: 1 << 20 };
+    let limit = FetchLimit {
+        records: 1000,
+        bytes: 1 << 20,
+    };
     loop {
         let fetched = reader.fetch(partition, limit).unwrap();
         rows.extend(fetched.records.iter().flat_map(rows_of));
@@ -168,17 +192,31 @@ async fn many_shapes(broker: &Broker) -> (KafkaTopics, String) {
         key: (number % 3 > 0).then(|| vec![7; number % 5]),
         value: (number % 7 > 0).then(|| vec![b'v'; number % 1000]),
         headers: (0..number % 4)
-            .map(|header| (format!("h{header}"), (header > 0).then(|| vec![0; header - 1])))
+            .map(|header| {
+                (
+                    format!("h{header}"),
+                    (header > 0).then(|| vec![0; header - 1]),
+                )
+            })
             .collect(),
     };
     let rows: Vec<Row> = (0..6000).map(row).collect();
-    topics.append(&name, &[new_records(0, &rows[..3000])]).await.unwrap();
+    topics
+        .append(&name, &[new_records(0, &rows[..3000])])
+        .await
+        .unwrap();
     let mut aborted = TransactionalProducer::new(&topics, &unique("aborted"), &name).unwrap();
     aborted.init().await.unwrap();
     aborted.begin().await.unwrap();
-    aborted.send(&name, new_records(0, &rows[..100]), 1, 0).await.unwrap();
+    aborted
+        .send(&name, new_records(0, &rows[..100]), 1, 0)
+        .await
+        .unwrap();
     aborted.abort().await.unwrap();
-    topics.append(&name, &[new_records(0, &rows[3000..])]).await.unwrap();
+    topics
+        .append(&name, &[new_records(0, &rows[3000..])])
+        .await
+        .unwrap();
     (topics, name)
 }
 
@@ -194,12 +232,18 @@ fn read_with(
     let consumer = Arc::new(config.create_with_context(ReadContext::default()).unwrap());
     let mut queue = queue(&consumer);
     let mut start = rdkafka::TopicPartitionList::new();
-    start.add_partition_offset(topic, 0, rdkafka::Offset::Offset(0)).unwrap();
+    start
+        .add_partition_offset(topic, 0, rdkafka::Offset::Offset(0))
+        .unwrap();
     consumer.assign(&start).unwrap();
     let (mut rows, mut lengths) = (Vec::new(), Vec::new());
     let begun = Instant::now();
     loop {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{} rows came", rows.len());
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{} rows came",
+            rows.len()
+        );
         let mut columns = Columns::new(limit);
         let stop = loop {
             match queue.read(&mut columns) {
@@ -220,7 +264,9 @@ fn read_with(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_are_what_polling_gives() {
-    let Some(broker) = Broker::shared() else { return };
+    let Some(broker) = Broker::shared() else {
+        return;
+    };
     let (topics, name) = many_shapes(&broker).await;
     let limits = [(10_000, usize::MAX), (7, usize::MAX), (5000, 3000), (1, 1)];
     for (records, bytes) in limits {
@@ -242,11 +288,16 @@ async fn batches_are_what_polling_gives() {
 /// Messages that were taken from librdkafka and not used are destroyed with the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_may_be_dropped_in_the_middle() {
-    let Some(broker) = Broker::shared() else { return };
+    let Some(broker) = Broker::shared() else {
+        return;
+    };
     let (topics, name) = many_shapes(&broker).await;
     for _ in 0..5 {
         let mut reader = topics.reader(&name, &[(0, 0)]).await.unwrap();
-        let limit = FetchLimit { records: 900, bytes: 5000 };
+        let limit = FetchLimit {
+            records: 900,
+            bytes: 5000,
+        };
         while reader.fetch(0, limit).unwrap().records.is_none() {
             reader.ready(Duration::from_millis(100)).await.unwrap();
         }
@@ -260,12 +311,21 @@ async fn a_cluster_that_is_away_is_named() {
     let address = unused.local_addr().unwrap().to_string();
     drop(unused);
     let begun = Instant::now();
-    let error = KafkaTopics::connect(&address, Properties::default()).await.unwrap_err();
+    let error = KafkaTopics::connect(&address, Properties::default())
+        .await
+        .unwrap_err();
     assert!(error.is_retryable(), "{error}");
     let message = error.to_string();
-    assert!(message.contains(&format!("connect to Kafka at {address}")), "{message}");
+    assert!(
+        message.contains(&format!("connect to Kafka at {address}")),
+        "{message}"
+    );
     assert!(message.contains("refused"), "{message}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 /// A server that takes connections and says nothing.
@@ -274,19 +334,32 @@ async fn a_cluster_that_does_not_answer_is_not_waited_for_for_ever() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let begun = Instant::now();
-    let error = KafkaTopics::connect(&address, Properties::default()).await.unwrap_err();
-    assert!(error.is_retryable() && error.to_string().contains(&address), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    let error = KafkaTopics::connect(&address, Properties::default())
+        .await
+        .unwrap_err();
+    assert!(
+        error.is_retryable() && error.to_string().contains(&address),
+        "{error}"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn names_that_are_none_are_user_errors() {
     for servers in ["", "no-such-host.invalid:1", "127.0.0.1:notaport"] {
-        let error = KafkaTopics::connect(servers, Properties::default()).await.unwrap_err();
+        let error = KafkaTopics::connect(servers, Properties::default())
+            .await
+            .unwrap_err();
         assert!(!error.to_string().is_empty());
     }
     let wrong = Properties::try_new(Origin::Operator, [("socket.timeout.ms", "soon")]).unwrap();
-    let error = KafkaTopics::connect("127.0.0.1:1", wrong).await.unwrap_err();
+    let error = KafkaTopics::connect("127.0.0.1:1", wrong)
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::User(_)), "{error:?}");
     assert!(error.to_string().contains("socket.timeout.ms"), "{error}");
 }
@@ -297,8 +370,14 @@ async fn a_broker_that_went_away_is_read_on_when_it_is_back() {
     let topics = broker.connect().await;
     let name = unique("away");
     topics.create(&new_topic(&name, 1)).await.unwrap();
-    topics.append(&name, &[new_records(0, &[Row::new(1, "a", "1")])]).await.unwrap();
-    let limit = FetchLimit { records: 1000, bytes: 1 << 20 };
+    topics
+        .append(&name, &[new_records(0, &[Row::new(1, "a", "1")])])
+        .await
+        .unwrap();
+    let limit = FetchLimit {
+        records: 1000,
+        bytes: 1 << 20,
+    };
     let mut reader = topics.reader(&name, &[(0, 0)]).await.unwrap();
     let mut next = 0;
     while next < 1 {
@@ -313,18 +392,30 @@ async fn a_broker_that_went_away_is_read_on_when_it_is_back() {
             Ok(fetched) => assert!(fetched.records.is_none()),
         }
         reader.ready(Duration::from_millis(100)).await.unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(30), "nothing was said");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "nothing was said"
+        );
     };
     assert!(error.is_retryable(), "{error}");
     assert!(error.to_string().contains(&broker.bootstrap), "{error}");
     let records = [new_records(0, &[Row::new(2, "b", "2")])];
     let error = topics.append(&name, &records).await.unwrap_err();
-    assert!(error.is_retryable() && error.to_string().contains(&name), "{error}");
+    assert!(
+        error.is_retryable() && error.to_string().contains(&name),
+        "{error}"
+    );
     let error = topics.describe(&name).await.unwrap_err();
-    assert!(error.is_retryable() && error.to_string().contains(&broker.bootstrap), "{error}");
+    assert!(
+        error.is_retryable() && error.to_string().contains(&broker.bootstrap),
+        "{error}"
+    );
     broker.run("start", &[]);
     // The same reader goes on, and so does everything else.
-    topics.append(&name, &[new_records(0, &[Row::new(3, "c", "3")])]).await.unwrap();
+    topics
+        .append(&name, &[new_records(0, &[Row::new(3, "c", "3")])])
+        .await
+        .unwrap();
     let begun = Instant::now();
     let rows = loop {
         assert!(begun.elapsed() < Duration::from_secs(30), "nothing came");
@@ -338,28 +429,48 @@ async fn a_broker_that_went_away_is_read_on_when_it_is_back() {
 }
 
 fn marker(epoch: u64) -> Marker {
-    Marker { engine: "e".into(), query: "q".into(), epoch, plan: "p".into() }
+    Marker {
+        engine: "e".into(),
+        query: "q".into(),
+        epoch,
+        plan: "p".into(),
+    }
 }
 
 /// What is not committed is beyond the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_transaction_is_the_end() {
-    let Some(broker) = Broker::shared() else { return };
+    let Some(broker) = Broker::shared() else {
+        return;
+    };
     let topics = broker.connect().await;
     let name = unique("open");
     topics.create(&new_topic(&name, 1)).await.unwrap();
-    topics.append(&name, &[new_records(0, &[Row::new(1, "a", "1")])]).await.unwrap();
+    topics
+        .append(&name, &[new_records(0, &[Row::new(1, "a", "1")])])
+        .await
+        .unwrap();
     let mut writer = TransactionalProducer::new(&topics, &unique("writer"), &name).unwrap();
     writer.init().await.unwrap();
     writer.begin().await.unwrap();
-    writer.send(&name, new_records(0, &[Row::new(2, "b", "2")]), 1, 0).await.unwrap();
-    topics.append(&name, &[new_records(0, &[Row::new(3, "c", "3")])]).await.unwrap();
+    writer
+        .send(&name, new_records(0, &[Row::new(2, "b", "2")]), 1, 0)
+        .await
+        .unwrap();
+    topics
+        .append(&name, &[new_records(0, &[Row::new(3, "c", "3")])])
+        .await
+        .unwrap();
     let end = async || topics.offsets(&name).await.unwrap()[0].end;
     assert_eq!(end().await, 1);
     assert_eq!(read(&topics, &name, 0).await.len(), 1);
     writer.commit(&marker(1)).await.unwrap();
     assert_eq!(end().await, 4);
-    let keys: Vec<_> = read(&topics, &name, 0).await.into_iter().map(|row| row.1.key).collect();
+    let keys: Vec<_> = read(&topics, &name, 0)
+        .await
+        .into_iter()
+        .map(|row| row.1.key)
+        .collect();
     assert_eq!(keys, [b"a", b"b", b"c"].map(|key| Some(key.to_vec())));
     topics.delete(&name).await.unwrap();
 }

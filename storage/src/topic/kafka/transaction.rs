@@ -115,11 +115,15 @@ impl TransactionalProducer {
     /// (or it is so old that Kafka has forgotten it: see [`Self::epoch_in_records`]).
     pub async fn init(&mut self) -> Result<Option<Marker>> {
         self.close();
-        let (cluster, id, topic) =
-            (self.cluster.clone(), self.id.clone(), self.marker_topic.clone());
+        let (cluster, id, topic) = (
+            self.cluster.clone(),
+            self.id.clone(),
+            self.marker_topic.clone(),
+        );
         let stopping = self.stopping.clone();
-        let session =
-            self.blocking(move || Session::open(&cluster, &id, &topic, &stopping)).await?;
+        let session = self
+            .blocking(move || Session::open(&cluster, &id, &topic, &stopping))
+            .await?;
         let committed = session.committed.clone();
         self.session = Some(session);
         Ok(committed)
@@ -139,10 +143,15 @@ impl TransactionalProducer {
         }
         let session = self.session()?;
         if session.transaction.is_some() {
-            return Err(Error::Internal("a transaction is begun within another".to_owned()));
+            return Err(Error::Internal(
+                "a transaction is begun within another".to_owned(),
+            ));
         }
-        let transaction =
-            Transaction { delivery: Arc::default(), sent: 0, begun: Instant::now() };
+        let transaction = Transaction {
+            delivery: Arc::default(),
+            sent: 0,
+            begun: Instant::now(),
+        };
         if let Err(error) = session.producer.begin_transaction() {
             return Err(self.give_up("begin a transaction", &error));
         }
@@ -163,10 +172,20 @@ impl TransactionalProducer {
         let (producer, delivery) = (producer.clone(), transaction.delivery.clone());
         transaction.sent += records.len();
         let (owned_topic, stopping) = (topic.to_owned(), self.stopping.clone());
-        let headers = RowHeaders { epoch: format!("{}:{epoch}", self.id), first_seq };
+        let headers = RowHeaders {
+            epoch: format!("{}:{epoch}", self.id),
+            first_seq,
+        };
         let sent = self
             .blocking(move || {
-                Ok(send(&producer, &owned_topic, &records, &headers, &delivery, &stopping))
+                Ok(send(
+                    &producer,
+                    &owned_topic,
+                    &records,
+                    &headers,
+                    &delivery,
+                    &stopping,
+                ))
             })
             .await?;
         sent.map_err(|error| self.give_up(&format!("write to topic \"{topic}\""), &error))
@@ -183,7 +202,12 @@ impl TransactionalProducer {
         let stopping = self.stopping.clone();
         let done = self
             .blocking(move || {
-                let commit = Commit { producer: &producer, begun, timeout, stopping: &stopping };
+                let commit = Commit {
+                    producer: &producer,
+                    begun,
+                    timeout,
+                    stopping: &stopping,
+                };
                 Ok(commit.run(&delivery, sent, &offsets, &group))
             })
             .await?;
@@ -204,12 +228,16 @@ impl TransactionalProducer {
 
     /// Aborts the transaction, if there is one: none of its rows will be seen.
     pub async fn abort(&mut self) -> Result<()> {
-        let Some(session) = &mut self.session else { return Ok(()) };
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
         if session.transaction.take().is_none() {
             return Ok(());
         }
         let producer = session.producer.clone();
-        let done = self.blocking(move || Ok(producer.abort_transaction(REQUEST_TIMEOUT))).await?;
+        let done = self
+            .blocking(move || Ok(producer.abort_transaction(REQUEST_TIMEOUT)))
+            .await?;
         done.map_err(|error| self.give_up("abort a transaction", &error))
     }
 
@@ -229,7 +257,9 @@ impl TransactionalProducer {
         let epoch = i64::try_from(marker.epoch).map_err(|error| failed(&error))?;
         let mut offsets = TopicPartitionList::new();
         let mut element = offsets.add_partition(&self.marker_topic, 0);
-        element.set_offset(Offset::Offset(epoch)).map_err(|error| failed(&error))?;
+        element
+            .set_offset(Offset::Offset(epoch))
+            .map_err(|error| failed(&error))?;
         element.set_metadata(metadata);
         Ok(offsets)
     }
@@ -242,10 +272,14 @@ impl TransactionalProducer {
 
     fn transaction(&mut self) -> Result<(&Arc<BaseProducer<WriteContext>>, &mut Transaction)> {
         let session = self.session()?;
-        let Session { producer, transaction, .. } = session;
-        let transaction = transaction.as_mut().ok_or_else(|| {
-            Error::Internal("rows are written outside a transaction".to_owned())
-        })?;
+        let Session {
+            producer,
+            transaction,
+            ..
+        } = session;
+        let transaction = transaction
+            .as_mut()
+            .ok_or_else(|| Error::Internal("rows are written outside a transaction".to_owned()))?;
         Ok((producer, transaction))
     }
 
@@ -265,8 +299,13 @@ impl TransactionalProducer {
             ),
             Verdict::Refused => super::errors::error(what, error, &self.cluster.servers, reason),
             Verdict::Retry | Verdict::Again => {
-                let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-                Error::retryable(what, format!("{error}{reason}; the transaction was given up"))
+                let reason = reason
+                    .map(|reason| format!(" ({reason})"))
+                    .unwrap_or_default();
+                Error::retryable(
+                    what,
+                    format!("{error}{reason}; the transaction was given up"),
+                )
             }
         }
     }
@@ -322,14 +361,18 @@ impl Session {
         config.set("transactional.id", id);
         // For the look at connections after a commit.
         config.set("statistics.interval.ms", "1000");
-        let timeout = config.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok());
+        let timeout = config
+            .get("transaction.timeout.ms")
+            .and_then(|ms| ms.parse().ok());
         let timeout = Duration::from_millis(timeout.unwrap_or(60_000));
-        let producer: BaseProducer<WriteContext> =
-            config.create_with_context(WriteContext::default()).map_err(|error| failed(&error))?;
+        let producer: BaseProducer<WriteContext> = config
+            .create_with_context(WriteContext::default())
+            .map_err(|error| failed(&error))?;
         let mut group_config = cluster.consumer_config();
         group_config.set("group.id", id);
-        let group: BaseConsumer<ReadContext> =
-            group_config.create_with_context(ReadContext::default()).map_err(|e| failed(&e))?;
+        let group: BaseConsumer<ReadContext> = group_config
+            .create_with_context(ReadContext::default())
+            .map_err(|e| failed(&e))?;
         init_transactions(&producer, timeout, stopping).map_err(|error| {
             let reason = producer.context().health.last_reason();
             super::errors::error(what(), &error, &cluster.servers, reason)
@@ -393,9 +436,15 @@ fn read_marker(
     let found = group
         .committed_offsets(wanted, REQUEST_TIMEOUT)
         .map_err(|error| cluster.error(what(), &error))?;
-    let Some(element) = found.find_partition(topic, 0) else { return Ok(None) };
-    element.error().map_err(|error| cluster.error(what(), &error))?;
-    let Offset::Offset(epoch) = element.offset() else { return Ok(None) };
+    let Some(element) = found.find_partition(topic, 0) else {
+        return Ok(None);
+    };
+    element
+        .error()
+        .map_err(|error| cluster.error(what(), &error))?;
+    let Offset::Offset(epoch) = element.offset() else {
+        return Ok(None);
+    };
     let foreign = |why: String| {
         let cause = format!("the offsets of consumer group \"{id}\" are not Kappa's ({why})");
         Error::external(what(), cause)
@@ -419,8 +468,14 @@ impl RowHeaders {
         let seq = (self.first_seq + row as u64).to_string();
         headers
             .unwrap_or_default()
-            .insert(Header { key: EPOCH_HEADER, value: Some(&self.epoch) })
-            .insert(Header { key: SEQ_HEADER, value: Some(&seq) })
+            .insert(Header {
+                key: EPOCH_HEADER,
+                value: Some(&self.epoch),
+            })
+            .insert(Header {
+                key: SEQ_HEADER,
+                value: Some(&seq),
+            })
     }
 }
 
@@ -434,8 +489,7 @@ fn send(
 ) -> std::result::Result<(), KafkaError> {
     for row in 0..records.len() {
         let row_headers = headers.add_to(append::headers(records, row), row);
-        let mut record =
-            append::record(topic, records, row, Some(row_headers), delivery.clone());
+        let mut record = append::record(topic, records, row, Some(row_headers), delivery.clone());
         delivery.sent();
         while let Err((error, unsent)) = producer.send(record) {
             let full = error == KafkaError::MessageProduction(Code::QueueFull);
@@ -483,8 +537,13 @@ impl Commit<'_> {
         if delivery.delivered() != sent {
             return Err(KafkaError::MessageProduction(Code::MessageTimedOut));
         }
-        let group = group.group_metadata().ok_or(KafkaError::Global(Code::State))?;
-        self.repeat(|slice| self.producer.send_offsets_to_transaction(offsets, &group, slice))?;
+        let group = group
+            .group_metadata()
+            .ok_or(KafkaError::Global(Code::State))?;
+        self.repeat(|slice| {
+            self.producer
+                .send_offsets_to_transaction(offsets, &group, slice)
+        })?;
         self.repeat(|slice| self.producer.commit_transaction(slice))?;
         self.producer.poll(Duration::ZERO);
         Ok(health.troubles() != troubles)

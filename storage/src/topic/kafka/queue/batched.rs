@@ -47,7 +47,11 @@ impl BatchedQueue {
         let queue =
             unsafe { bindings::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
         let handle = NonNull::new(queue)?;
-        Some(Self { handle, taken: Taken::default(), _consumer: consumer.clone() })
+        Some(Self {
+            handle,
+            taken: Taken::default(),
+            _consumer: consumer.clone(),
+        })
     }
 }
 
@@ -55,7 +59,9 @@ impl Queue for BatchedQueue {
     fn read(&mut self, columns: &mut Columns) -> Stop {
         loop {
             while columns.room() > 0 {
-                let Some(message) = self.taken.next() else { break };
+                let Some(message) = self.taken.next() else {
+                    break;
+                };
                 if let Some(stop) = message.move_into(columns) {
                     return stop;
                 }
@@ -129,7 +135,10 @@ impl Message {
         }
         // SAFETY: key and payload are null or have the lengths that the message says.
         let (key, value) = unsafe {
-            (bytes(message.key.cast(), message.key_len), bytes(message.payload.cast(), message.len))
+            (
+                bytes(message.key.cast(), message.key_len),
+                bytes(message.payload.cast(), message.len),
+            )
         };
         // SAFETY: a message that holds a record; a null pointer means that the type is not wanted.
         let timestamp =

@@ -28,7 +28,12 @@ impl Queue for PolledQueue {
                 }
             };
             let timestamp = message.timestamp().to_millis().unwrap_or(-1);
-            columns.push(message.offset(), timestamp, message.key(), message.payload());
+            columns.push(
+                message.offset(),
+                timestamp,
+                message.key(),
+                message.payload(),
+            );
             if let Some(headers) = message.headers() {
                 for header in headers.iter() {
                     columns.header(header.key, header.value);

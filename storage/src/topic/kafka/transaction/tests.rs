@@ -6,11 +6,18 @@ use crate::topic::conformance::{Row, new_records};
 use crate::topic::kafka::tests::{Broker, new_topic, read, unique};
 
 fn marker(epoch: u64) -> Marker {
-    Marker { engine: "e".into(), query: "q".into(), epoch, plan: "p".into() }
+    Marker {
+        engine: "e".into(),
+        query: "q".into(),
+        epoch,
+        plan: "p".into(),
+    }
 }
 
 fn rows(epoch: u64, count: usize) -> Vec<Row> {
-    (0..count).map(|i| Row::new(1000 + i as i64, &format!("{epoch}"), &format!("{i}"))).collect()
+    (0..count)
+        .map(|i| Row::new(1000 + i as i64, &format!("{epoch}"), &format!("{i}")))
+        .collect()
 }
 
 struct Sink {
@@ -27,7 +34,12 @@ impl Sink {
         let topic = unique(case);
         topics.create(&new_topic(&topic, 2)).await.unwrap();
         let id = format!("kappa-{topic}");
-        Some(Self { topics, topic, id, _broker: broker })
+        Some(Self {
+            topics,
+            topic,
+            id,
+            _broker: broker,
+        })
     }
 
     fn producer(&self) -> TransactionalProducer {
@@ -39,7 +51,9 @@ impl Sink {
         let rows = rows(epoch, 10);
         for (partition, half) in (0..).zip(rows.chunks(5)) {
             let seq = partition as u64 * 5;
-            producer.send(&self.topic, new_records(partition, half), epoch, seq).await?;
+            producer
+                .send(&self.topic, new_records(partition, half), epoch, seq)
+                .await?;
         }
         Ok(())
     }
@@ -64,7 +78,9 @@ impl Sink {
                 assert_eq!(id, self.id);
                 let epoch: u64 = epoch.parse().unwrap();
                 assert_eq!(row.key.as_deref(), Some(epoch.to_string().as_bytes()));
-                seen.entry(epoch).or_default().push(header(SEQ_HEADER).parse().unwrap());
+                seen.entry(epoch)
+                    .or_default()
+                    .push(header(SEQ_HEADER).parse().unwrap());
             }
         }
         seen
@@ -79,7 +95,9 @@ impl Sink {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_and_marker_are_committed_together() {
-    let Some(sink) = Sink::new("together").await else { return };
+    let Some(sink) = Sink::new("together").await else {
+        return;
+    };
     let mut producer = sink.producer();
     assert_eq!(producer.init().await.unwrap(), None);
     assert_eq!(producer.epoch_in_records(&sink.topic).await.unwrap(), None);
@@ -102,11 +120,17 @@ async fn rows_and_marker_are_committed_together() {
 /// A process that dies after each step of an epoch, followed by one that asks how far it came.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_step_leaves_all_of_an_epoch_or_nothing() {
-    let Some(sink) = Sink::new("crash").await else { return };
+    let Some(sink) = Sink::new("crash").await else {
+        return;
+    };
     let mut local = 0;
     for round in 0..12_u64 {
         let mut producer = sink.producer();
-        let committed = producer.init().await.unwrap().map_or(0, |marker| marker.epoch);
+        let committed = producer
+            .init()
+            .await
+            .unwrap()
+            .map_or(0, |marker| marker.epoch);
         assert!(committed <= local, "Kafka is ahead");
         for epoch in committed + 1..=local {
             sink.write(&mut producer, epoch).await.unwrap();
@@ -136,7 +160,9 @@ async fn a_crash_at_any_step_leaves_all_of_an_epoch_or_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_twin_fences_the_first() {
-    let Some(sink) = Sink::new("twin").await else { return };
+    let Some(sink) = Sink::new("twin").await else {
+        return;
+    };
     let mut first = sink.producer();
     first.init().await.unwrap();
     sink.write(&mut first, 1).await.unwrap();
@@ -147,7 +173,10 @@ async fn a_twin_fences_the_first() {
     let error = first.commit(&marker(2)).await.unwrap_err();
     assert!(!error.is_retryable(), "{error}");
     let message = error.to_string();
-    assert!(message.contains("another Kappa has taken over"), "{message}");
+    assert!(
+        message.contains("another Kappa has taken over"),
+        "{message}"
+    );
     assert!(message.contains(&sink.id), "{message}");
     assert!(first.begin().await.is_err(), "it writes on");
     sink.write(&mut twin, 2).await.unwrap();
@@ -156,7 +185,9 @@ async fn a_twin_fences_the_first() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aborted_rows_are_never_seen() {
-    let Some(sink) = Sink::new("abort").await else { return };
+    let Some(sink) = Sink::new("abort").await else {
+        return;
+    };
     let mut producer = sink.producer();
     producer.init().await.unwrap();
     for epoch in 1..=6 {
@@ -170,23 +201,35 @@ async fn aborted_rows_are_never_seen() {
     }
     sink.assert_seen([1, 3, 5]).await;
     // Aborted rows at the end do not hide the last epoch.
-    assert_eq!(producer.epoch_in_records(&sink.topic).await.unwrap(), Some(5));
+    assert_eq!(
+        producer.epoch_in_records(&sink.topic).await.unwrap(),
+        Some(5)
+    );
     producer.abort().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_takes_too_long_is_sent_again() {
-    let Some(broker) = Broker::shared() else { return };
+    let Some(broker) = Broker::shared() else {
+        return;
+    };
     let short = [("transaction.timeout.ms", "1500")];
     let properties = crate::topic::kafka::properties::Properties::try_new(
         crate::topic::kafka::properties::Origin::Operator,
         short,
     );
-    let topics = KafkaTopics::connect(&broker.bootstrap, properties.unwrap()).await.unwrap();
+    let topics = KafkaTopics::connect(&broker.bootstrap, properties.unwrap())
+        .await
+        .unwrap();
     let topic = unique("slow");
     topics.create(&new_topic(&topic, 2)).await.unwrap();
     let id = format!("kappa-{topic}");
-    let sink = Sink { topics, topic, id, _broker: broker };
+    let sink = Sink {
+        topics,
+        topic,
+        id,
+        _broker: broker,
+    };
     let mut producer = sink.producer();
     producer.init().await.unwrap();
     producer.begin().await.unwrap();
@@ -207,7 +250,12 @@ async fn a_broker_that_restarts_in_a_transaction_loses_nothing() {
     topics.create(&new_topic(&topic, 2)).await.unwrap();
     let id = format!("kappa-{topic}");
     let broker = Arc::new(broker);
-    let sink = Sink { topics, topic, id, _broker: broker.clone() };
+    let sink = Sink {
+        topics,
+        topic,
+        id,
+        _broker: broker.clone(),
+    };
     let mut producer = sink.producer();
     producer.init().await.unwrap();
     sink.write(&mut producer, 1).await.unwrap();
@@ -234,7 +282,9 @@ async fn a_broker_that_restarts_in_a_transaction_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_transactions_do_not_wait_for_a_timer() {
-    let Some(sink) = Sink::new("quick").await else { return };
+    let Some(sink) = Sink::new("quick").await else {
+        return;
+    };
     let mut producer = sink.producer();
     producer.init().await.unwrap();
     sink.write(&mut producer, 1).await.unwrap();
@@ -250,12 +300,20 @@ async fn small_transactions_do_not_wait_for_a_timer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn misuse_is_an_error() {
-    let Some(sink) = Sink::new("misuse").await else { return };
+    let Some(sink) = Sink::new("misuse").await else {
+        return;
+    };
     let mut producer = sink.producer();
     assert!(producer.begin().await.is_err(), "not initialised");
     producer.init().await.unwrap();
     let records = new_records(0, &rows(1, 1));
-    assert!(producer.send(&sink.topic, records.clone(), 1, 0).await.is_err(), "not begun");
+    assert!(
+        producer
+            .send(&sink.topic, records.clone(), 1, 0)
+            .await
+            .is_err(),
+        "not begun"
+    );
     producer.begin().await.unwrap();
     assert!(producer.begin().await.is_err(), "begun twice");
     let error = producer.send("no-such-topic", records, 1, 0).await;
@@ -266,5 +324,10 @@ async fn misuse_is_an_error() {
     assert!(!error.is_retryable(), "{error}");
     let missing = TransactionalProducer::new(&sink.topics, &sink.id, "no-such-topic");
     let error = missing.unwrap().init().await.unwrap_err();
-    assert!(error.to_string().contains("\"no-such-topic\" does not exist"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("\"no-such-topic\" does not exist"),
+        "{error}"
+    );
 }

@@ -13,7 +13,10 @@ use crate::{Error, Result};
 /// How far back from the end of a partition is looked first; each further look goes ten times as
 /// far.
 const FIRST_LOOK: i64 = 100;
-const LIMIT: FetchLimit = FetchLimit { records: 10_000, bytes: 16 << 20 };
+const LIMIT: FetchLimit = FetchLimit {
+    records: 10_000,
+    bytes: 16 << 20,
+};
 /// How long nothing may come.
 const PATIENCE_S: usize = 60;
 
@@ -21,7 +24,9 @@ impl TransactionalProducer {
     /// The largest epoch among the rows of this producer in a topic, or `None` where there are none
     /// left. To be called after [`TransactionalProducer::init`], so that none is still open.
     pub async fn epoch_in_records(&self, topic: &str) -> Result<Option<u64>> {
-        let topics = super::KafkaTopics { cluster: self.cluster.clone() };
+        let topics = super::KafkaTopics {
+            cluster: self.cluster.clone(),
+        };
         let mut newest = None;
         for (partition, range) in (0..).zip(topics.offsets(topic).await?) {
             let mut back = FIRST_LOOK;
@@ -58,7 +63,10 @@ impl TransactionalProducer {
             }
             if waited == PATIENCE_S {
                 let what = format!("look for the last epoch of \"{}\"", self.id);
-                return Err(Error::retryable(what, format!("nothing came for {PATIENCE_S} s")));
+                return Err(Error::retryable(
+                    what,
+                    format!("nothing came for {PATIENCE_S} s"),
+                ));
             }
             if fetched.records.is_none() {
                 reader.ready(Duration::from_secs(1)).await?;
@@ -76,8 +84,9 @@ fn newest_in(records: &Records, id: &str) -> Option<u64> {
     let values = entries.column(1).as_binary::<i32>();
     let epoch = |index: usize| {
         let ours = keys.value(index) == EPOCH_HEADER && values.is_valid(index);
-        let (sink, epoch) =
-            str::from_utf8(ours.then(|| values.value(index))?).ok()?.rsplit_once(':')?;
+        let (sink, epoch) = str::from_utf8(ours.then(|| values.value(index))?)
+            .ok()?
+            .rsplit_once(':')?;
         (sink == id).then(|| epoch.parse().ok()).flatten()
     };
     (0..entries.len()).filter_map(epoch).max()

@@ -127,18 +127,32 @@ mod tests {
             (Code::ProducerFenced, "fatal", Verdict::Fenced),
             (Code::InvalidProducerEpoch, "abort", Verdict::Fenced),
             (Code::TopicAuthorizationFailed, "abort", Verdict::Refused),
-            (Code::TransactionalIdAuthorizationFailed, "fatal", Verdict::Refused),
+            (
+                Code::TransactionalIdAuthorizationFailed,
+                "fatal",
+                Verdict::Refused,
+            ),
             (Code::MessageSizeTooLarge, "", Verdict::Refused),
         ];
         for (code, flags, expected) in cases {
-            assert_eq!(Verdict::judge(traits(code, flags), false), expected, "{code:?} {flags}");
+            assert_eq!(
+                Verdict::judge(traits(code, flags), false),
+                expected,
+                "{code:?} {flags}"
+            );
         }
     }
 
     #[test]
     fn after_the_timeout_fenced_may_be_the_brokers_abort() {
-        assert_eq!(Verdict::judge(traits(Code::Fenced, "fatal"), true), Verdict::TimedOut);
-        assert_eq!(Verdict::judge(traits(Code::MessageTimedOut, "abort"), true), Verdict::Again);
+        assert_eq!(
+            Verdict::judge(traits(Code::Fenced, "fatal"), true),
+            Verdict::TimedOut
+        );
+        assert_eq!(
+            Verdict::judge(traits(Code::MessageTimedOut, "abort"), true),
+            Verdict::Again
+        );
     }
 
     /// `commit_transaction` flushes first and reports that in a way that has no traits.
