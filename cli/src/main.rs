@@ -109,7 +109,7 @@ fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
             None if !args.inputs.is_empty() => {
                 runtime.block_on(script::run_all(&mut runner, terminal, &args.inputs))
             }
-            None => shell::run(runtime, &engine, &mut runner, terminal, &settings),
+            None => runtime.block_on(shell::run(&engine, &mut runner, terminal, &settings)),
         },
     };
     // The session may hold what the engine wants to close.

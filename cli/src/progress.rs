@@ -3,13 +3,16 @@
 //! Shown when there is more to read than a moment's work. Any key takes it away; the query goes on.
 
 use std::collections::HashSet;
-use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossterm::event::{Event, KeyEventKind, poll, read};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kappa_engine::{Clock, Engine, QueryInfo, QueryState};
+use tokio::sync::oneshot;
 
 use crate::report::note;
 use crate::signals::Signals;
@@ -29,101 +32,120 @@ pub(crate) fn ids(engine: &Engine) -> HashSet<String> {
 }
 
 /// Shows how the query that was not there `before` catches up, until it has or a key is pressed.
-pub(crate) fn follow(
+pub(crate) async fn follow(
     engine: &Engine,
     before: &HashSet<String>,
     terminal: &Terminal,
     clock: &dyn Clock,
-    signals: &Signals,
+    signals: &mut Signals,
 ) {
     if !terminal.input || !terminal.errors {
         return;
     }
-    let made = engine
-        .queries()
-        .into_iter()
-        .find(|query| !before.contains(&query.id));
-    let Some(QueryInfo { id, .. }) = made else {
-        return;
-    };
+    let made = engine.queries().into_iter().find(|query| !before.contains(&query.id));
+    let Some(QueryInfo { id, .. }) = made else { return };
     let started_ms = clock.monotonic_ms();
     let waited_ms = || clock.monotonic_ms() - started_ms;
-    let mut raw = None;
-    let mut bar: Option<Bar> = None;
+    let mut shown: Option<(Bar, Keys)> = None;
     loop {
         let now = engine.queries().into_iter().find(|query| query.id == id);
-        let Some(query) = now.filter(|query| query.state == QueryState::Running) else {
-            break;
-        };
-        let behind = query.lag >= LAG_SHOWN || (bar.is_some() && query.lag > 0);
+        let Some(query) = now.filter(|query| query.state == QueryState::Running) else { break };
+        let behind = query.lag >= LAG_SHOWN || (shown.is_some() && query.lag > 0);
         if !behind && waited_ms() >= START_MS {
             break;
         }
         if behind && waited_ms() >= PATIENCE_MS {
-            let shown = bar.get_or_insert_with(|| Bar::new(&query, terminal));
-            shown.show(&query, clock.monotonic_ms());
+            // Keys are taken only now: whoever pastes two statements wants both.
+            let (bar, _) =
+                shown.get_or_insert_with(|| (Bar::new(&query, terminal), Keys::listen()));
+            bar.show(&query, clock.monotonic_ms());
         }
-        // Only now: whoever pastes two statements wants both.
-        if bar.is_some() && raw.is_none() {
-            raw = Raw::enter().ok();
-        }
-        match &raw {
-            Some(_) if pressed() => break,
-            Some(_) => {}
-            None => std::thread::sleep(LOOK),
-        }
-        if signals.terminated() || signals.interrupted() {
-            break;
+        let pressed = async {
+            match &mut shown {
+                Some((_, keys)) => keys.pressed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = signals.next() => break,
+            () = pressed => break,
+            () = tokio::time::sleep(LOOK) => {}
         }
     }
-    drop(raw);
-    if let Some(bar) = bar {
-        let left = engine.queries().into_iter().find(|query| query.id == id);
-        bar.bar.finish_and_clear();
-        match left {
-            Some(query) if query.lag == 0 => {
-                note(
-                    terminal,
-                    &format!("{id} has caught up: {} rows read", thousands(query.rows_in)),
-                );
-            }
-            Some(query) => {
-                note(
-                    terminal,
-                    &format!(
-                        "{id} goes on, {} rows to go (SHOW QUERIES)",
-                        thousands(query.lag)
-                    ),
-                );
-            }
-            None => {}
+    let Some((bar, keys)) = shown else { return };
+    bar.bar.finish_and_clear();
+    drop(keys);
+    let left = engine.queries().into_iter().find(|query| query.id == id);
+    match left {
+        Some(query) if query.lag == 0 => {
+            let rows = thousands(query.rows_in);
+            note(terminal, &format!("{id} has caught up: {rows} rows read"));
         }
+        Some(query) => {
+            let rows = thousands(query.lag);
+            note(terminal, &format!("{id} goes on, {rows} rows to go (SHOW QUERIES)"));
+        }
+        None => {}
     }
 }
 
-/// Keys without Enter.
-struct Raw;
+/// Keys without Enter. Ctrl-C is one of them. They are read on a thread of their own for the line
+/// editor's reason: a terminal that goes away is read for ever.
+struct Keys {
+    pressed: oneshot::Receiver<()>,
+    enough: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
 
-impl Raw {
-    fn enter() -> io::Result<Self> {
-        enable_raw_mode().map(|()| Self)
+impl Keys {
+    fn listen() -> Self {
+        let (sender, pressed) = oneshot::channel();
+        let enough = Arc::new(AtomicBool::new(false));
+        let stop = enough.clone();
+        let thread = std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
+            if enable_raw_mode().is_err() {
+                return;
+            }
+            while !stop.load(Ordering::Relaxed) {
+                match poll(LOOK) {
+                    Ok(false) => {}
+                    Ok(true) => match read() {
+                        Ok(Event::Key(key)) if key.kind == KeyEventKind::Press => break,
+                        _ => {}
+                    },
+                    Err(_) => break,
+                }
+            }
+            // If the mode cannot be left, the line editor sets the one it needs anyway.
+            let _ = disable_raw_mode();
+            let _ = sender.send(());
+        });
+        Self { pressed, enough, thread: thread.ok() }
+    }
+
+    /// Waits for a key; also over when there can be none.
+    async fn pressed(&mut self) {
+        // The sender is gone: that is an answer too.
+        let _ = (&mut self.pressed).await;
     }
 }
 
-impl Drop for Raw {
+impl Drop for Keys {
     fn drop(&mut self) {
-        // If it cannot be left, the line editor sets the mode it needs anyway.
-        let _ = disable_raw_mode();
-    }
-}
-
-/// Waits a moment for a key. Ctrl-C is one in raw mode.
-fn pressed() -> bool {
-    match poll(LOOK) {
-        Ok(true) => matches!(read(), Ok(Event::Key(key)) if key.kind == KeyEventKind::Press),
-        Ok(false) => false,
-        // Without keys there would be no way out.
-        Err(_) => true,
+        self.enough.store(true, Ordering::Relaxed);
+        // The line editor must not find a second reader. One that reads a terminal that went away
+        // is left alone.
+        let answered = |keys: &mut Self| {
+            (0..5).any(|_| {
+                std::thread::sleep(LOOK / 2);
+                !matches!(keys.pressed.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+            })
+        };
+        if answered(self)
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
     }
 }
 

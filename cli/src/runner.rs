@@ -112,7 +112,12 @@ impl Runner {
         let response = tokio::select! {
             biased;
             response = self.session.execute(statement) => response?,
-            event = self.signals.next() => return Ok(Ended::Stopped(event)),
+            event = self.signals.next() => {
+                if self.interactive {
+                    note(&self.terminal, "interrupted; the statement may have been carried out");
+                }
+                return Ok(Ended::Stopped(event));
+            }
         };
         match response {
             Response::Done(message) => self.done(&message, started_ms),
@@ -178,6 +183,9 @@ impl Runner {
             self.footer(&mut out, count, Some(started_ms))?;
         }
         out.flush()?;
+        if ended != Ended::Done && self.interactive {
+            note(&self.terminal, "interrupted");
+        }
         Ok(ended)
     }
 

@@ -1,10 +1,11 @@
 //! The shell: reads statements and commands, executes them, until Ctrl-D.
 //!
-//! The line editor blocks its thread, so the loop is not async: it reads, then runs the statement
-//! on the runtime, where the queries go on all the while.
+//! The line editor has a thread of its own ([`editor`]); everything else waits on the runtime,
+//! where the queries go on all the while.
 
 mod command;
 mod complete;
+mod editor;
 mod help;
 mod highlight;
 mod history;
@@ -18,12 +19,6 @@ use std::sync::Arc;
 use arrow::array::Array;
 use arrow::util::display::array_value_to_string;
 use kappa_engine::{Clock, Engine};
-use nu_ansi_term::{Color, Style};
-use reedline::{
-    ColumnarMenu, DefaultHinter, EditCommand, Emacs, KeyCode, KeyModifiers, MenuBuilder, Reedline,
-    ReedlineEvent, ReedlineMenu, SearchDirection, SearchQuery, Signal, default_emacs_keybindings,
-};
-use tokio::runtime::Runtime;
 
 use crate::args::Input;
 use crate::exit::Exit;
@@ -35,85 +30,65 @@ use crate::settings::Settings;
 use crate::signals::Event;
 use crate::terminal::Terminal;
 use command::{Command, Parsed};
-use complete::Completer;
-use highlight::Highlighter;
-use prompt::Prompt;
-use validate::Validator;
-
-const MENU: &str = "completion";
+use editor::{Editor, Line};
 
 /// Runs the shell; without a terminal, the statements on standard input.
-pub(crate) fn run(
-    runtime: &Runtime,
+pub(crate) async fn run(
     engine: &Engine,
     runner: &mut Runner,
     terminal: &Terminal,
     settings: &Settings,
 ) -> Exit {
     if !terminal.input {
-        return runtime.block_on(script::run_all(runner, terminal, &[Input::Stdin]));
+        return script::run_all(runner, terminal, &[Input::Stdin]).await;
     }
     runner.interactive = true;
-    let clock = settings.config.clock.clone();
-    let functions = runtime.block_on(functions(runner));
-    let editor = editor(engine, runner, terminal, settings, functions);
-    let mut shell = Shell {
-        runtime,
-        engine,
-        runner,
-        terminal,
-        clock,
-        editor,
+    let functions = functions(runner).await;
+    let leave = runner.signals().leave_flag();
+    let editor = match Editor::start(engine, terminal, settings, functions, leave) {
+        Ok(editor) => editor,
+        Err(error) => {
+            report(terminal, &format!("error: cannot start the line editor: {error}"));
+            return Exit::Failed;
+        }
     };
     note(terminal, &welcome(settings));
-    shell.run()
+    let clock = settings.config.clock.clone();
+    Shell { engine, runner, terminal, clock, editor }.run().await
 }
 
 struct Shell<'a> {
-    runtime: &'a Runtime,
     engine: &'a Engine,
     runner: &'a mut Runner,
     terminal: &'a Terminal,
     clock: Arc<dyn Clock>,
-    editor: Reedline,
+    editor: Editor,
 }
 
 /// Whether the loop goes on.
 type Flow = std::ops::ControlFlow<Exit>;
 
 impl Shell<'_> {
-    fn run(&mut self) -> Exit {
-        let prompt = Prompt::new(self.terminal);
+    async fn run(&mut self) -> Exit {
         loop {
-            let line = match self.editor.read_line(&prompt) {
-                Ok(Signal::Success(line)) => line,
-                Ok(Signal::CtrlD) => return self.leave(),
-                Ok(Signal::ExternalBreak(_)) => return Exit::Done,
-                Ok(_) if self.runner.signals().terminated() => return Exit::Done,
-                // Ctrl-C has cleared the line.
-                Ok(_) => continue,
-                Err(error) => {
-                    // The terminal is gone: that is how SIGHUP looks from here.
-                    if !self.runner.signals().terminated() {
-                        report(
-                            self.terminal,
-                            &format!("error: cannot read the terminal: {error}"),
-                        );
-                    }
+            let line = match self.editor.read(self.runner.signals()).await {
+                Line::Text(line) => line,
+                Line::Cleared => continue,
+                Line::End => return self.leave(),
+                Line::Left => return Exit::Done,
+                Line::Broken(error) => {
+                    report(self.terminal, &format!("error: cannot read the terminal: {error}"));
                     return Exit::Failed;
                 }
             };
-            // At once, so that a kill loses nothing that was typed. A history that cannot be
-            // written has been complained about at the start.
-            let _ = self.editor.sync_history();
             self.runner.signals().forget();
             let flow = match command::parse(&line) {
-                Parsed::Command(command) => self.command(command),
+                Parsed::Command(command) => self.command(command).await,
                 Parsed::Misused(usage) => {
                     report(self.terminal, &format!("error: {usage}"));
                     Flow::Continue(())
                 }
-                Parsed::Statements => self.statements(&line),
+                Parsed::Statements => self.statements(&line).await,
             };
             if let Flow::Break(exit) = flow {
                 return exit;
@@ -122,10 +97,10 @@ impl Shell<'_> {
     }
 
     /// Executes what was typed or pasted, up to the first error.
-    fn statements(&mut self, text: &str) -> Flow {
+    async fn statements(&mut self, text: &str) -> Flow {
         for (_, statement) in token::statements(text) {
             let before = makes_a_query(statement).then(|| progress::ids(self.engine));
-            match self.runtime.block_on(self.runner.execute(statement)) {
+            match self.runner.execute(statement).await {
                 Ok(Ended::Done) => {}
                 Ok(Ended::Stopped(Event::Terminate)) => return Flow::Break(Exit::Done),
                 Ok(Ended::Stopped(Event::Interrupt) | Ended::Closed) => return Flow::Continue(()),
@@ -142,24 +117,19 @@ impl Shell<'_> {
                 }
             }
             if let Some(before) = before {
-                progress::follow(
-                    self.engine,
-                    &before,
-                    self.terminal,
-                    &*self.clock,
-                    self.runner.signals(),
-                );
+                let signals = self.runner.signals();
+                progress::follow(self.engine, &before, self.terminal, &*self.clock, signals).await;
             }
         }
         Flow::Continue(())
     }
 
-    fn command(&mut self, command: Command) -> Flow {
+    async fn command(&mut self, command: Command) -> Flow {
         let done = match command {
             Command::Exit => return Flow::Break(self.leave()),
             Command::Help(topic) => self.print(&help::text(topic.as_deref())),
-            Command::Clear => self.editor.clear_scrollback(),
-            Command::History => self.history(),
+            Command::Clear => self.editor.clear().await,
+            Command::History => self.history().await,
             Command::Version => self.print(concat!("kappa ", env!("CARGO_PKG_VERSION"))),
             Command::Output(format) => {
                 self.runner.format = format.unwrap_or(self.runner.format);
@@ -178,9 +148,7 @@ impl Shell<'_> {
             }
             Command::RunScript(file) => {
                 let input = Input::named(file.into());
-                let ended = self
-                    .runtime
-                    .block_on(script::run(self.runner, self.terminal, &input));
+                let ended = script::run(self.runner, self.terminal, &input).await;
                 if ended == Err(Exit::Terminated) {
                     return Flow::Break(Exit::Done);
                 }
@@ -202,12 +170,10 @@ impl Shell<'_> {
         out.flush()
     }
 
-    fn history(&self) -> io::Result<()> {
-        let all = SearchQuery::everything(SearchDirection::Forward, None);
-        let items = self.editor.history().search(all).map_err(io::Error::from)?;
+    async fn history(&mut self) -> io::Result<()> {
         let mut out = self.terminal.stdout();
-        for (index, item) in items.iter().enumerate() {
-            let text = crate::output::text::escape_lines(&item.command_line);
+        for (index, line) in self.editor.history().await?.iter().enumerate() {
+            let text = crate::output::text::escape_lines(line);
             // Further lines of a statement stand below its first.
             writeln!(out, "{:>5}  {}", index + 1, text.replace('\n', "\n       "))?;
         }
@@ -270,73 +236,6 @@ fn welcome(settings: &Settings) -> String {
         "kappa {} | data in {dir}, {topics} | try help",
         env!("CARGO_PKG_VERSION")
     )
-}
-
-fn editor(
-    engine: &Engine,
-    runner: &mut Runner,
-    terminal: &Terminal,
-    settings: &Settings,
-    functions: Vec<String>,
-) -> Reedline {
-    let mut keys = default_emacs_keybindings();
-    keys.add_binding(
-        KeyModifiers::NONE,
-        KeyCode::Tab,
-        ReedlineEvent::UntilFound(vec![
-            ReedlineEvent::Menu(MENU.to_owned()),
-            ReedlineEvent::MenuNext,
-        ]),
-    );
-    keys.add_binding(
-        KeyModifiers::SHIFT,
-        KeyCode::BackTab,
-        ReedlineEvent::UntilFound(vec![
-            ReedlineEvent::Menu(MENU.to_owned()),
-            ReedlineEvent::MenuPrevious,
-        ]),
-    );
-    keys.add_binding(
-        KeyModifiers::ALT,
-        KeyCode::Enter,
-        ReedlineEvent::Edit(vec![EditCommand::InsertNewline]),
-    );
-    let names = {
-        let engine = engine.clone();
-        move || engine.names()
-    };
-    let colors = terminal.colors_input();
-    let menu = ColumnarMenu::default()
-        .with_name(MENU)
-        .with_columns(4)
-        .with_text_style(Style::new())
-        .with_selected_text_style(Style::new().reverse())
-        .with_match_text_style(Style::new().bold())
-        .with_selected_match_text_style(Style::new().bold().reverse());
-    let history = match history::open(&settings.config.data_dir) {
-        Ok(history) => history,
-        Err(message) => {
-            note(terminal, &format!("the history is not kept: {message}"));
-            history::in_memory()
-        }
-    };
-    Reedline::create()
-        .with_history(history)
-        .with_validator(Box::new(Validator))
-        .with_highlighter(Box::new(Highlighter))
-        .with_completer(Box::new(Completer::new(functions, names)))
-        .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
-        .with_hinter(Box::new(
-            DefaultHinter::default()
-                .with_style(Style::new().fg(Color::DarkGray))
-                .with_min_chars(2),
-        ))
-        .with_edit_mode(Box::new(Emacs::new(keys)))
-        .with_quick_completions(true)
-        .with_partial_completions(true)
-        .with_ansi_colors(colors)
-        .with_break_signal(runner.signals().leave_flag())
-        .use_bracketed_paste(true)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Ctrl-C, SIGTERM and SIGHUP as values to wait for.
 //!
-//! One task listens; everybody else holds a [`Signals`] of his own. The line editor cannot wait for
-//! a future: it looks at a flag ([`Signals::leave_flag`]). While it reads, Ctrl-C is a key and not a
+//! One task listens; everybody else holds a [`Signals`] of their own. The line editor cannot wait
+//! for a future: it looks at a flag ([`Signals::leave_flag`]). While it reads, Ctrl-C is a key and not a
 //! signal.
 
 use std::io;
@@ -101,6 +101,13 @@ impl Signals {
         }
     }
 
+    /// Waits for SIGTERM or SIGHUP.
+    pub(crate) async fn terminate(&mut self) {
+        if self.seen.wait_for(|seen| seen.terminate).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits for a Ctrl-C that comes from now on, whatever came before.
     pub(crate) async fn next_interrupt(&mut self) {
         self.forget();
@@ -116,15 +123,6 @@ impl Signals {
         }
     }
 
-    /// Whether the program is to end.
-    pub(crate) fn terminated(&self) -> bool {
-        self.seen.borrow().terminate
-    }
-
-    /// Whether there was a Ctrl-C that nobody has looked at.
-    pub(crate) fn interrupted(&self) -> bool {
-        self.seen.borrow().interrupts > self.handled
-    }
 
     /// Takes a Ctrl-C that came while nothing was being done for done.
     pub(crate) fn forget(&mut self) {

@@ -131,6 +131,11 @@ impl StoredRelation {
 }
 
 impl StoredQuery {
+    /// The number of its outbox: the one after its state tables'.
+    pub(crate) fn outbox(&self) -> u32 {
+        self.first_table + self.tables
+    }
+
     pub(crate) fn write(&self, commit: &mut Commit) -> Result<()> {
         let key = format!("query/{}", self.id);
         commit.put_meta(key.as_bytes(), &serde_json::to_vec(self)?);

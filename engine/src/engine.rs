@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kappa_sql::catalog::Catalog;
-use kappa_storage::store::{Store, StoreOptions};
+use kappa_storage::store::{Durability, Store, StoreOptions, View};
 use kappa_storage::topic::Topics;
 use kappa_storage::topic::embedded::EmbeddedTopics;
+use kappa_storage::topic::kafka::KafkaTopics;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) properties: Properties,
     pub(crate) store: Arc<Store>,
     pub(crate) topics: Arc<dyn Topics>,
+    kafka: Option<KafkaTopics>,
+    engine_id: String,
     embedded: EmbeddedTopics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) system: Arc<SystemTables>,
@@ -68,12 +71,16 @@ impl Engine {
             .map_err(|error| Error::Internal(error.to_string()))??;
         let embedded = EmbeddedTopics::new(Arc::clone(&store));
         let system = Arc::new(SystemTables::open(&embedded, true).await?);
+        let mut kafka = None;
         let topics: Arc<dyn Topics> = match &config.bootstrap_servers {
             None => Arc::new(embedded.clone()),
             Some(servers) => {
-                Arc::new(RoutedTopics::connect(embedded.clone(), servers, &config).await?)
+                let routed = RoutedTopics::connect(embedded.clone(), servers, &config).await?;
+                kafka = Some(routed.kafka().clone());
+                Arc::new(routed)
             }
         };
+        let engine_id = engine_id(&store, config.clock.as_ref())?;
         let catalog = DurableCatalog::read(&store)?;
         let stored: Vec<StoredQuery> = catalog.queries.values().cloned().collect();
         let sinks: Vec<StoredSink> = catalog.sinks.values().cloned().collect();
@@ -84,6 +91,8 @@ impl Engine {
                 properties,
                 store,
                 topics,
+                kafka,
+                engine_id,
                 embedded,
                 system,
                 catalog: RwLock::new(catalog),
@@ -228,8 +237,28 @@ impl Engine {
         Shared {
             store: Arc::clone(&self.inner.store),
             topics: Arc::clone(&self.inner.topics),
+            kafka: self.inner.kafka.clone(),
+            engine_id: self.inner.engine_id.clone(),
             clock: Arc::clone(&self.inner.clock),
             system: Arc::clone(&self.inner.system),
         }
     }
+}
+
+/// The name of this data directory among all that write to a cluster: made once, and kept.
+fn engine_id(store: &Arc<Store>, clock: &dyn Clock) -> Result<String> {
+    const KEY: &[u8] = b"engine/id";
+    if let Some(id) = store.get_meta(KEY)? {
+        return Ok(String::from_utf8_lossy(&id).into_owned());
+    }
+    // `RandomState` is seeded by the operating system.
+    let chance = std::hash::BuildHasher::hash_one(
+        &std::collections::hash_map::RandomState::new(),
+        (clock.now_ms(), std::process::id()),
+    );
+    let id = format!("{chance:016x}");
+    let mut commit = store.begin();
+    commit.put_meta(KEY, id.as_bytes());
+    store.commit(commit, Durability::Sync)?;
+    Ok(id)
 }

@@ -31,6 +31,7 @@ pub use query::status::{QueryInfo, QueryState};
 pub use response::{Response, Rows, Subscription};
 pub use session::Session;
 
+pub use kappa_sql::ErrorKind;
 pub use kappa_sql::error::suggest;
 pub use kappa_sql::parser::{KEYWORDS, complete};
 pub use kappa_storage::record;

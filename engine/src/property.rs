@@ -154,7 +154,13 @@ impl Properties {
 }
 
 /// ksqlDB's properties that have no meaning here, accepted so that its scripts run.
-const IGNORED: [&str; 6] = [
+const IGNORED: [&str; 12] = [
+    "__emit.interval.ms.kstreams.windowed.aggregation__",
+    "topology.optimization",
+    "ksql.sink.partitions",
+    "ksql.sink.replicas",
+    "ksql.windowed.session.key.legacy",
+    "ksql.query.pull.limit.clause.enabled",
     "ksql.new.query.planner.enabled",
     "ksql.query.pull.table.scan.enabled",
     "ksql.query.pull.range.scan.enabled",

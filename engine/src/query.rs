@@ -10,6 +10,7 @@
 
 pub(crate) mod decode;
 pub(crate) mod files;
+pub(crate) mod kafka_sink;
 pub(crate) mod merge;
 pub(crate) mod output;
 pub(crate) mod progress;

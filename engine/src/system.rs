@@ -273,6 +273,11 @@ impl RoutedTopics {
         })
     }
 
+    /// The cluster.
+    pub(crate) fn kafka(&self) -> &KafkaTopics {
+        &self.kafka
+    }
+
     fn of(&self, name: &str) -> &dyn Topics {
         match is_system(name) {
             true => &self.embedded,

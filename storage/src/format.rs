@@ -18,6 +18,7 @@ mod print;
 mod sql_type;
 mod utf8;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray};
@@ -292,14 +293,18 @@ impl Encoder {
     }
 }
 
-/// Part of a text for a message: quoted, its control characters escaped, and cut short.
-fn excerpt(text: &str) -> String {
+/// The beginning of a text for a message.
+fn shorten(text: &str) -> Cow<'_, str> {
     const CHARS_MAX: usize = 40;
-    let mut quoted: String = text.chars().take(CHARS_MAX).collect();
-    if quoted.len() < text.len() {
-        quoted.push('…');
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
     }
-    format!("{quoted:?}")
+}
+
+/// The beginning of a text for a message, in quotes and with its control characters escaped.
+fn excerpt(text: &str) -> String {
+    format!("{:?}", shorten(text))
 }
 
 #[cfg(test)]

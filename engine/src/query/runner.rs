@@ -7,9 +7,11 @@ use arrow::array::RecordBatch;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use kappa_storage::store::{Durability, Store};
+use kappa_storage::topic::Topics;
 use tokio::runtime::Handle;
 
 use super::files::FileOutput;
+use super::kafka_sink::KafkaSink;
 use super::merge::{RowPlace, take_step};
 use super::output::Output;
 use super::progress::Progress;
@@ -27,17 +29,29 @@ pub(crate) struct Limits {
     pub(crate) step_rows_max: usize,
     pub(crate) commit_interval_ms: i64,
     pub(crate) memory_max: usize,
+    pub(crate) exactly_once: bool,
 }
 
 /// Where a query's rows go.
 #[derive(Debug)]
 pub(super) enum Target {
     /// A relation: rows are committed.
-    Relation(Box<Output>),
+    Relation(Box<Output>, Delivery),
     /// Files: rows are written to them at a roll, which is their commit.
     Files(Box<FileOutput>),
     /// A subscriber: rows are handed over and forgotten.
     Subscriber(super::push::Subscriber),
+}
+
+/// How a relation's records get to its topic.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// In the commit itself: the topic is embedded.
+    Embedded,
+    /// By a Kafka transaction after the commit.
+    ExactlyOnce(Box<KafkaSink>),
+    /// Before the commit: after a crash they may come again.
+    AtLeastOnce(Arc<dyn Topics>),
 }
 
 /// A query between two waits.
@@ -199,7 +213,7 @@ impl Runner {
         })?;
         for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
             let written = match &mut self.target {
-                Target::Relation(output) => output.push(batch)?,
+                Target::Relation(output, _) => output.push(batch)?,
                 Target::Files(files) => files.push(batch)?,
                 Target::Subscriber(subscriber) => subscriber.push(batch)?,
             };
@@ -248,12 +262,25 @@ impl Runner {
             operator.lock().flush(&mut commit)?;
         }
         self.progress.epoch += 1;
+        let mut staged = Vec::new();
         match &mut self.target {
-            Target::Relation(output) => {
+            Target::Relation(output, delivery) => {
                 output.flush_view(&mut commit);
-                let topic = output.relation().topic.clone();
-                for records in output.take_records()? {
-                    commit.append(&topic, &records)?;
+                let records = output.take_records()?;
+                let topic = &output.relation().topic;
+                match delivery {
+                    Delivery::Embedded => {
+                        for records in &records {
+                            commit.append(topic, records)?;
+                        }
+                    }
+                    Delivery::ExactlyOnce(kafka) => {
+                        kafka.stage(&mut commit, self.progress.epoch, &records)?;
+                        staged = records;
+                    }
+                    Delivery::AtLeastOnce(topics) => {
+                        Handle::current().block_on(topics.append(topic, &records))?;
+                    }
                 }
             }
             Target::Files(files) => files.stage(self.progress.epoch, &mut commit)?,
@@ -278,8 +305,13 @@ impl Runner {
         self.status
             .epoch
             .store(self.progress.epoch, Ordering::Relaxed);
-        match &self.target {
-            Target::Relation(output) => output.committed(),
+        match &mut self.target {
+            Target::Relation(output, delivery) => {
+                output.committed();
+                if let Delivery::ExactlyOnce(kafka) = delivery {
+                    Handle::current().block_on(kafka.publish(self.progress.epoch, staged))?;
+                }
+            }
             Target::Files(_) => self.publish()?,
             Target::Subscriber(_) => {}
         }
@@ -303,7 +335,7 @@ impl Runner {
             .map(|operator| operator.lock().size())
             .sum();
         let output = match &self.target {
-            Target::Relation(output) => output.size(),
+            Target::Relation(output, _) => output.size(),
             Target::Files(files) => files.size(),
             Target::Subscriber(_) => 0,
         };

@@ -12,14 +12,16 @@ use kappa_sql::planner::ContinuousPlan;
 use kappa_storage::files::FileTarget;
 use kappa_storage::store::Store;
 use kappa_storage::topic::Topics;
+use kappa_storage::topic::kafka::KafkaTopics;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::files::{FileOptions, FileOutput};
+use super::kafka_sink::KafkaSink;
 use super::merge::RowPlace;
 use super::output::Output;
 use super::progress::Progress;
-use super::runner::{Bout, Failure, Limits, Runner, Target};
+use super::runner::{Bout, Delivery, Failure, Limits, Runner, Target};
 use super::source::{Source, Start};
 use super::status::{QueryState, Status};
 use crate::clock::Clock;
@@ -38,6 +40,8 @@ pub(crate) struct QuerySpec {
     pub(crate) destination: Destination,
     /// The first of its state tables. A view has it; operators have those behind.
     pub(crate) first_table: u32,
+    /// Its outbox, for records that go to Kafka.
+    pub(crate) outbox: u32,
     pub(crate) limits: Limits,
     pub(crate) start: Start,
 }
@@ -67,6 +71,10 @@ pub(crate) enum Destination {
 pub(crate) struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) topics: Arc<dyn Topics>,
+    /// The cluster, where topics are Kafka's.
+    pub(crate) kafka: Option<KafkaTopics>,
+    /// What tells this data directory from others, in the cluster.
+    pub(crate) engine_id: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) system: Arc<SystemTables>,
 }
@@ -497,6 +505,30 @@ async fn wait(source: &mut Source, timeout: Duration) {
     }
 }
 
+/// How the records of `relation` get to their topic.
+async fn delivery(
+    spec: &QuerySpec,
+    shared: &Shared,
+    relation: &Relation,
+    epoch: u64,
+) -> Result<Delivery> {
+    let Some(kafka) = &shared.kafka else { return Ok(Delivery::Embedded) };
+    if !spec.limits.exactly_once {
+        return Ok(Delivery::AtLeastOnce(Arc::clone(&shared.topics)));
+    }
+    let sink = KafkaSink::open(
+        kafka,
+        &shared.store,
+        &shared.engine_id,
+        &spec.id,
+        &relation.topic,
+        spec.outbox,
+        epoch,
+    )
+    .await?;
+    Ok(Delivery::ExactlyOnce(Box::new(sink)))
+}
+
 /// A query opened where its last commit left it.
 async fn open(
     spec: &Arc<QuerySpec>,
@@ -564,11 +596,10 @@ async fn open(
                     )?)
                 }
             };
-            Target::Relation(Box::new(Output::try_new(
-                Arc::clone(relation),
-                &spec.plan,
-                view,
-            )?))
+            let output = Output::try_new(Arc::clone(relation), &spec.plan, view)?;
+            let epoch = progress.as_ref().map_or(0, |progress| progress.epoch);
+            let delivery = delivery(spec, shared, relation, epoch).await?;
+            Target::Relation(Box::new(output), delivery)
         }
         (
             None,

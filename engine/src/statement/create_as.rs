@@ -182,7 +182,8 @@ async fn start(
     let tables = physical.tables + u32::from(has_view);
     drop(physical);
     counters.query += 1;
-    counters.table += tables;
+    // One number more for the outbox.
+    counters.table += tables + 1;
     if creates_sink {
         new.relation.query = Some(id.clone());
         new.relation.partitions = topic::ensure(inner.topics.as_ref(), &new, name, true).await?;
@@ -276,6 +277,7 @@ async fn run_query(
         },
         plan,
         first_table: query.first_table,
+        outbox: query.outbox(),
         limits: limits(&query.properties),
         start: start_at(&query.properties),
     };
@@ -303,6 +305,7 @@ pub(super) fn limits(properties: &Properties) -> Limits {
         step_rows_max: number("step.max.rows"),
         commit_interval_ms: properties.int("commit.interval.ms"),
         memory_max: number("state.memory.mb") << 20,
+        exactly_once: properties.get("processing.guarantee") != "at_least_once",
     }
 }
 

@@ -1,7 +1,7 @@
 //! DESCRIBE.
 
 use kappa_sql::ast::Name;
-use kappa_sql::catalog::{Relation, Role};
+use kappa_sql::catalog::{KeyWindow, Relation, Role};
 use kappa_sql::functions::Functions;
 
 use super::fail;
@@ -62,6 +62,13 @@ async fn details(session: &Session, relation: &Relation) -> Result<Vec<(&'static
             relation.value_format.format.name().to_owned(),
         ),
     ];
+    if let Some(window) = relation.window {
+        details.push(("window", match window {
+            KeyWindow::Time { size_ms, hopping: false } => format!("TUMBLING {size_ms} ms"),
+            KeyWindow::Time { size_ms, hopping: true } => format!("HOPPING {size_ms} ms"),
+            KeyWindow::Session => "SESSION".into(),
+        }));
+    }
     match engine.inner.topics.offsets(&relation.topic).await {
         Ok(offsets) => {
             details.push(("partitions", offsets.len().to_string()));

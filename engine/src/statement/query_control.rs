@@ -44,6 +44,7 @@ pub(super) async fn end_query(engine: &Engine, id: &str) -> Result<()> {
             StateTable::delete(table, &mut commit);
         }
     }
+    commit.delete_outbox(query.outbox());
     StoredQuery::delete(id, &mut commit);
     Progress::delete(id, &mut commit);
     inner.store.commit(commit, Durability::Sync)?;

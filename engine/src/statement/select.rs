@@ -32,6 +32,7 @@ pub(super) async fn push(session: &Session, parsed: &Parsed) -> Result<Response>
         plan,
         destination: Destination::Subscriber,
         first_table: TRANSIENT_TABLES,
+        outbox: TRANSIENT_TABLES,
         limits: limits(&session.properties),
         start: start_at(&session.properties),
     };

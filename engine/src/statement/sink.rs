@@ -210,6 +210,7 @@ pub(crate) async fn start(engine: &Engine, sink: &StoredSink) -> Result<()> {
             staging: engine.inner.config.data_dir.join("staging"),
         },
         first_table: u32::MAX / 2,
+        outbox: u32::MAX / 2,
         limits,
         start: start_at(&sink.properties),
     };

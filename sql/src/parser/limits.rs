@@ -20,6 +20,9 @@ pub const TERMS_MAX: usize = 5_000;
 /// How many other operators may follow one another without parentheses. What a 2 MB stack takes
 /// in an unoptimised build, with a factor of four to spare.
 pub const CHAIN_MAX: usize = 250;
+/// How deep parentheses may nest in FROM that open with another parenthesis. sqlparser reads their
+/// inside as a subquery first and then as a join, so each of them doubles the time.
+pub(crate) const SOURCE_NESTING_MAX: usize = 10;
 /// sqlparser's own counter, for what nests without parentheses: NOT NOT …, CASE WHEN CASE ….
 /// It counts twice or so per parenthesis.
 pub(crate) const RECURSION_MAX: usize = 4 * NESTING_MAX;
@@ -40,67 +43,110 @@ pub(crate) fn check_size(text: &str, span: Span) -> Result<()> {
 }
 
 /// What is counted inside one pair of parentheses.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Level {
     opened: Option<Span>,
     terms: usize,
     chain: usize,
     set_operations: usize,
+    /// Whether what comes next is a source: behind FROM and JOIN, and inside of parentheses there.
+    sources: bool,
+    /// How many of the parentheses around are for sources and open with another parenthesis.
+    source_nesting: usize,
 }
 
 /// Checks nesting and chains. Returns the innermost parenthesis that is not closed.
 pub(crate) fn check_shape(tokens: &[TokenWithSpan]) -> Result<Option<Span>> {
     let mut levels = vec![Level::default()];
-    for TokenWithSpan { token, span } in tokens {
-        if matches!(token, Token::LParen | Token::LBracket) {
-            if levels.len() > NESTING_MAX {
-                return Err(Error::invalid(format!(
-                    "the statement is nested too deeply: the limit is {NESTING_MAX} parentheses"
-                ))
-                .at(*span));
+    for (index, TokenWithSpan { token, span }) in tokens.iter().enumerate() {
+        match token {
+            Token::LParen | Token::LBracket => {
+                let doubled = matches!(tokens.get(index + 1), Some(next) if next.token == *token);
+                let level = levels.last().copied().unwrap_or_default().open(*span, doubled);
+                levels.push(level);
+                check_nesting(&levels).map_err(|error| error.at(*span))?;
             }
-            levels.push(Level {
-                opened: Some(*span),
-                ..Level::default()
-            });
-            continue;
-        }
-        if matches!(token, Token::RParen | Token::RBracket) {
-            // One too many is for the parser to find.
-            if levels.len() > 1 {
-                levels.pop();
+            Token::RParen | Token::RBracket => {
+                // One too many is for the parser to find.
+                if levels.len() > 1 {
+                    levels.pop();
+                }
             }
-            continue;
-        }
-        let Some(level) = levels.last_mut() else {
-            continue;
-        };
-        match weigh(token) {
-            Weight::None => {}
-            Weight::Separator => (level.terms, level.chain) = (0, 0),
-            Weight::Term => {
-                level.terms += 1;
-                level.chain = 0;
+            _ => {
+                if let Some(level) = levels.last_mut() {
+                    level.take(token);
+                    level.check().map_err(|error| error.at(*span))?;
+                }
             }
-            Weight::Operator => level.chain += 1,
-            Weight::SetOperation => level.set_operations += 1,
-        }
-        if level.terms >= TERMS_MAX {
-            return Err(Error::invalid(format!(
-                "too many terms in one condition: the limit is {TERMS_MAX}"
-            ))
-            .at(*span)
-            .hint("for many values of one column, write IN (…)"));
-        }
-        if level.chain > CHAIN_MAX || level.set_operations > CHAIN_MAX {
-            return Err(Error::invalid(format!(
-                "too many operators in a row: the limit is {CHAIN_MAX}"
-            ))
-            .at(*span)
-            .hint("group them by parentheses"));
         }
     }
     Ok(levels.pop().and_then(|level| level.opened))
+}
+
+fn check_nesting(levels: &[Level]) -> Result<()> {
+    if levels.len() > NESTING_MAX + 1 {
+        return Err(Error::invalid(format!(
+            "the statement is nested too deeply: the limit is {NESTING_MAX} parentheses"
+        )));
+    }
+    if levels.last().is_some_and(|level| level.source_nesting > SOURCE_NESTING_MAX) {
+        return Err(Error::invalid(format!(
+            "sources are nested too deeply: the limit is {SOURCE_NESTING_MAX} double parentheses"
+        ))
+        .hint("give subqueries a name in WITH"));
+    }
+    Ok(())
+}
+
+impl Level {
+    /// The level inside a parenthesis that opens here.
+    fn open(self, span: Span, doubled: bool) -> Self {
+        Self {
+            opened: Some(span),
+            sources: self.sources,
+            source_nesting: self.source_nesting + usize::from(self.sources && doubled),
+            ..Self::default()
+        }
+    }
+
+    fn take(&mut self, token: &Token) {
+        match weigh(token) {
+            Weight::None => {}
+            Weight::Separator => (self.terms, self.chain) = (0, 0),
+            Weight::Term => {
+                self.terms += 1;
+                self.chain = 0;
+            }
+            Weight::Operator => self.chain += 1,
+            Weight::SetOperation => self.set_operations += 1,
+        }
+        if let Token::Word(word) = token
+            && word.quote_style.is_none()
+        {
+            match word.value.as_str() {
+                "FROM" | "JOIN" => self.sources = true,
+                "SELECT" | "WHERE" | "ON" | "GROUP" | "HAVING" | "ORDER" | "LIMIT" | "UNION"
+                | "EXCEPT" | "INTERSECT" | "VALUES" => self.sources = false,
+                _ => {}
+            }
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.terms >= TERMS_MAX {
+            return Err(Error::invalid(format!(
+                "too many terms in one condition: the limit is {TERMS_MAX}"
+            ))
+            .hint("for many values of one column, write IN (…)"));
+        }
+        if self.chain > CHAIN_MAX || self.set_operations > CHAIN_MAX {
+            return Err(Error::invalid(format!(
+                "too many operators in a row: the limit is {CHAIN_MAX}"
+            ))
+            .hint("group them by parentheses"));
+        }
+        Ok(())
+    }
 }
 
 enum Weight {

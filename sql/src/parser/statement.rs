@@ -192,7 +192,7 @@ impl<'a> StatementParser<'a> {
             ParserError::RecursionLimitExceeded if self.dialect.exhausted() => {
                 Error::invalid("the statement is too complex to be read")
                     .at(self.first_span())
-                    .hint("take subqueries out of parentheses, into WITH")
+                    .hint("give subqueries a name in WITH")
             }
             ParserError::RecursionLimitExceeded => {
                 Error::invalid("the statement is nested too deeply").at(self.first_span())

@@ -2,8 +2,8 @@
 //! wrong with a bad record, and decodes those that are right in an unusual way. First the whole
 //! text is checked, then the fields that count are found, then their values are decoded.
 
-use super::super::excerpt;
 use super::super::sql_type;
+use super::super::{excerpt, shorten};
 use super::node::{List, Map, Node, Record, Struct};
 use super::scalar::{self, Text};
 use super::scan::{self, Flaw, byte, skip_blanks};
@@ -182,7 +182,7 @@ fn pairs(map: &mut Map, value_type: &DataType, text: Text<'_>, at: usize) -> Res
     for (name, at) in members {
         scalar::push_key(&mut map.keys, &name).map_err(|_| problem(value_type, text, at))?;
         value(&mut map.values, value_type, text, at).map_err(|problem| {
-            problem.inside(|| format!("['{}']", String::from_utf8_lossy(&name)))
+            problem.inside(|| format!("['{}']", shorten(&String::from_utf8_lossy(&name))))
         })?;
     }
     map.ends.push(map.values.len());
@@ -209,7 +209,7 @@ fn problem(data_type: &DataType, text: Text<'_>, at: usize) -> Problem {
             Ok((contents, _)) => format!("string {}", excerpt(&String::from_utf8_lossy(&contents))),
             Err(_) => "a string".into(),
         },
-        b'-' | b'0'..=b'9' => format!("number {}", excerpt(&value()).trim_matches('"')),
+        b'-' | b'0'..=b'9' => format!("number {}", shorten(&value())),
         _ => value().into_owned(),
     };
     Problem {

@@ -238,6 +238,10 @@ fn reasons_name_the_place_and_what_is_there() {
         "x".repeat(40)
     );
     assert_eq!(reason(&side, &long), expected);
+    let digits = format!("{{\"M\":{{\"{0}\":{0}}}}}", "1".repeat(10_000));
+    let ones = "1".repeat(40);
+    let expected = format!("column \"M['{ones}…']\": expected BIGINT, found number {ones}…");
+    assert_eq!(reason(&side, &digits), expected);
     assert_eq!(
         reason(&bare(DataType::Int32), "\"a\""),
         r#"column "V": expected INTEGER, found string "a""#
