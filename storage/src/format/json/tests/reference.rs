@@ -145,7 +145,8 @@ fn coerce(data_type: &DataType, json: &Json) -> Result<Value, ()> {
         let value = match json {
             Json::Number(text) => {
                 let (mantissa, exponent) = number(text);
-                match (mantissa, 10_i128.checked_pow(exponent.unsigned_abs())) {
+                let power = u32::try_from(exponent.unsigned_abs()).ok();
+                match (mantissa, power.and_then(|power| 10_i128.checked_pow(power))) {
                     (0, _) => 0,
                     (_, Some(power)) if exponent >= 0 => mantissa.checked_mul(power).ok_or(())?,
                     (_, None) if exponent >= 0 => return Err(()),
@@ -205,7 +206,7 @@ fn coerce(data_type: &DataType, json: &Json) -> Result<Value, ()> {
             &DataType::Decimal128(precision, scale) | &DataType::Decimal256(precision, scale),
             Json::Number(text) | Json::String(text),
         ) => Value::Decimal(decimal(text, precision.into(), scale as usize)?),
-        (DataType::Utf8 | DataType::Utf8View, json) => Value::Text(as_text(json)),
+        (DataType::Utf8 | DataType::Utf8View, json) => Value::Text(as_text(json)?),
         (DataType::Binary, Json::String(text)) => {
             let engine = base64::engine::general_purpose::STANDARD;
             Value::Bytes(engine.decode(text).map_err(|_| ())?)
@@ -235,25 +236,33 @@ fn coerce(data_type: &DataType, json: &Json) -> Result<Value, ()> {
     })
 }
 
-/// A number of moderate size as `mantissa * 10^exponent`.
-fn number(text: &str) -> (i128, i32) {
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().unwrap()),
-        None => (text, 0),
-    };
+/// A number of moderate length as `mantissa * 10^exponent`.
+fn number(text: &str) -> (i128, i64) {
+    let (mantissa, exponent) = split_exponent(text);
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     (
         format!("{whole}{fraction}").parse().unwrap(),
-        exponent - fraction.len() as i32,
+        exponent - fraction.len() as i64,
     )
+}
+
+fn split_exponent(text: &str) -> (&str, i64) {
+    match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap()),
+        None => (text, 0),
+    }
 }
 
 /// The decimal in plain notation with all of its scale, if it has at most `precision` digits.
 fn decimal(text: &str, precision: usize, scale: usize) -> Result<String, ()> {
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| ())?),
-        None => (text, 0),
-    };
+    // A string may have anything behind its `e`.
+    if text
+        .split_once(['e', 'E'])
+        .is_some_and(|(_, exponent)| exponent.parse::<i64>().is_err())
+    {
+        return Err(());
+    }
+    let (mantissa, exponent) = split_exponent(text);
     let negative = mantissa.starts_with('-');
     let mantissa = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -261,9 +270,15 @@ fn decimal(text: &str, precision: usize, scale: usize) -> Result<String, ()> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(());
     }
+    if !digits.contains(|c| c != '0') {
+        return Ok(format!("0.{}", "0".repeat(scale)));
+    }
     // Where the point is, counted from the left, in digits with room for it on both sides.
     let room = 100;
-    let point = room + whole.len() as i32 + exponent;
+    if exponent.abs() > room {
+        return Err(());
+    }
+    let point = room + whole.len() as i64 + exponent;
     let digits = format!(
         "{}{digits}{}",
         "0".repeat(room as usize),
@@ -281,54 +296,56 @@ fn decimal(text: &str, precision: usize, scale: usize) -> Result<String, ()> {
     Ok(format!("{sign}{whole}.{fraction}"))
 }
 
-fn as_text(json: &Json) -> String {
-    match json {
+fn as_text(json: &Json) -> Result<String, ()> {
+    Ok(match json {
         Json::Null => "null".into(),
         Json::String(text) => text.clone(),
         Json::Array(items) => {
-            format!(
-                "[{}]",
-                items.iter().map(as_text).collect::<Vec<_>>().join(", ")
-            )
+            let items = items.iter().map(as_text).collect::<Result<Vec<_>, _>>()?;
+            format!("[{}]", items.join(", "))
         }
-        other => as_json(other),
-    }
+        other => as_json(other)?,
+    })
 }
 
-fn as_json(json: &Json) -> String {
-    match json {
+fn as_json(json: &Json) -> Result<String, ()> {
+    Ok(match json {
         Json::Null => "null".into(),
         Json::Boolean(value) => value.to_string(),
-        Json::Number(text) => big_decimal_text(text),
+        Json::Number(text) => big_decimal_text(text)?,
         Json::String(text) => serde_json::to_string(text).unwrap(),
         Json::Array(items) => {
-            format!(
-                "[{}]",
-                items.iter().map(as_json).collect::<Vec<_>>().join(",")
-            )
+            let items = items.iter().map(as_json).collect::<Result<Vec<_>, _>>()?;
+            format!("[{}]", items.join(","))
         }
         Json::Object(fields) => {
             let field = |(name, value): &(String, Json)| {
-                format!(
+                Ok(format!(
                     "{}:{}",
                     serde_json::to_string(name).unwrap(),
-                    as_json(value)
-                )
+                    as_json(value)?
+                ))
             };
             format!(
                 "{{{}}}",
-                fields.iter().map(field).collect::<Vec<_>>().join(",")
+                fields
+                    .iter()
+                    .map(field)
+                    .collect::<Result<Vec<_>, _>>()?
+                    .join(",")
             )
         }
-    }
+    })
 }
 
-fn big_decimal_text(text: &str) -> String {
+fn big_decimal_text(text: &str) -> Result<String, ()> {
     let (mantissa, exponent) = number(text);
+    // Java counts the digits behind the point in an int.
+    i32::try_from(-exponent).map_err(|_| ())?;
     let sign = if mantissa < 0 { "-" } else { "" };
     let digits = mantissa.unsigned_abs().to_string();
-    let adjusted = exponent + digits.len() as i32 - 1;
-    if exponent == 0 {
+    let adjusted = exponent + digits.len() as i64 - 1;
+    Ok(if exponent == 0 {
         format!("{sign}{digits}")
     } else if exponent < 0 && adjusted >= -6 {
         let padded = format!("{}{digits}", "0".repeat(10));
@@ -346,7 +363,7 @@ fn big_decimal_text(text: &str) -> String {
             format!("E{adjusted:+}")
         };
         format!("{sign}{}{point}{}{exponent}", &digits[..1], &digits[1..])
-    }
+    })
 }
 
 struct Parser<'a> {
