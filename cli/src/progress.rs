@@ -42,14 +42,21 @@ pub(crate) async fn follow(
     if !terminal.input || !terminal.errors {
         return;
     }
-    let made = engine.queries().into_iter().find(|query| !before.contains(&query.id));
-    let Some(QueryInfo { id, .. }) = made else { return };
+    let made = engine
+        .queries()
+        .into_iter()
+        .find(|query| !before.contains(&query.id));
+    let Some(QueryInfo { id, .. }) = made else {
+        return;
+    };
     let started_ms = clock.monotonic_ms();
     let waited_ms = || clock.monotonic_ms() - started_ms;
     let mut shown: Option<(Bar, Keys)> = None;
     loop {
         let now = engine.queries().into_iter().find(|query| query.id == id);
-        let Some(query) = now.filter(|query| query.state == QueryState::Running) else { break };
+        let Some(query) = now.filter(|query| query.state == QueryState::Running) else {
+            break;
+        };
         let behind = query.lag >= LAG_SHOWN || (shown.is_some() && query.lag > 0);
         if !behind && waited_ms() >= START_MS {
             break;
@@ -83,7 +90,10 @@ pub(crate) async fn follow(
         }
         Some(query) => {
             let rows = thousands(query.lag);
-            note(terminal, &format!("{id} goes on, {rows} rows to go (SHOW QUERIES)"));
+            note(
+                terminal,
+                &format!("{id} goes on, {rows} rows to go (SHOW QUERIES)"),
+            );
         }
         None => {}
     }
@@ -102,25 +112,31 @@ impl Keys {
         let (sender, pressed) = oneshot::channel();
         let enough = Arc::new(AtomicBool::new(false));
         let stop = enough.clone();
-        let thread = std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
-            if enable_raw_mode().is_err() {
-                return;
-            }
-            while !stop.load(Ordering::Relaxed) {
-                match poll(LOOK) {
-                    Ok(false) => {}
-                    Ok(true) => match read() {
-                        Ok(Event::Key(key)) if key.kind == KeyEventKind::Press => break,
-                        _ => {}
-                    },
-                    Err(_) => break,
+        let thread = std::thread::Builder::new()
+            .name("keys".to_owned())
+            .spawn(move || {
+                if enable_raw_mode().is_err() {
+                    return;
                 }
-            }
-            // If the mode cannot be left, the line editor sets the one it needs anyway.
-            let _ = disable_raw_mode();
-            let _ = sender.send(());
-        });
-        Self { pressed, enough, thread: thread.ok() }
+                while !stop.load(Ordering::Relaxed) {
+                    match poll(LOOK) {
+                        Ok(false) => {}
+                        Ok(true) => match read() {
+                            Ok(Event::Key(key)) if key.kind == KeyEventKind::Press => break,
+                            _ => {}
+                        },
+                        Err(_) => break,
+                    }
+                }
+                // If the mode cannot be left, the line editor sets the one it needs anyway.
+                let _ = disable_raw_mode();
+                let _ = sender.send(());
+            });
+        Self {
+            pressed,
+            enough,
+            thread: thread.ok(),
+        }
     }
 
     /// Waits for a key; also over when there can be none.
@@ -138,7 +154,10 @@ impl Drop for Keys {
         let answered = |keys: &mut Self| {
             (0..5).any(|_| {
                 std::thread::sleep(LOOK / 2);
-                !matches!(keys.pressed.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+                !matches!(
+                    keys.pressed.try_recv(),
+                    Err(oneshot::error::TryRecvError::Empty)
+                )
             })
         };
         if answered(self)

@@ -48,13 +48,24 @@ pub(crate) async fn run(
     let editor = match Editor::start(engine, terminal, settings, functions, leave) {
         Ok(editor) => editor,
         Err(error) => {
-            report(terminal, &format!("error: cannot start the line editor: {error}"));
+            report(
+                terminal,
+                &format!("error: cannot start the line editor: {error}"),
+            );
             return Exit::Failed;
         }
     };
     note(terminal, &welcome(settings));
     let clock = settings.config.clock.clone();
-    Shell { engine, runner, terminal, clock, editor }.run().await
+    Shell {
+        engine,
+        runner,
+        terminal,
+        clock,
+        editor,
+    }
+    .run()
+    .await
 }
 
 struct Shell<'a> {
@@ -77,7 +88,10 @@ impl Shell<'_> {
                 Line::End => return self.leave(),
                 Line::Left => return Exit::Done,
                 Line::Broken(error) => {
-                    report(self.terminal, &format!("error: cannot read the terminal: {error}"));
+                    report(
+                        self.terminal,
+                        &format!("error: cannot read the terminal: {error}"),
+                    );
                     return Exit::Failed;
                 }
             };

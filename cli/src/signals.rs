@@ -123,7 +123,6 @@ impl Signals {
         }
     }
 
-
     /// Takes a Ctrl-C that came while nothing was being done for done.
     pub(crate) fn forget(&mut self) {
         self.handled = self.seen.borrow().interrupts;

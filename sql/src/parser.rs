@@ -27,7 +27,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 pub use duration::parse_duration_ms;
 pub use keywords::KEYWORDS;
-pub use limits::{CHAIN_MAX, NESTING_MAX, STATEMENT_BYTES_MAX, TERMS_MAX};
+pub use limits::{CHAIN_MAX, NESTING_MAX, STATEMENT_BYTES_MAX, TERMS_MAX, UNIONS_MAX};
 pub use split::{Piece, Splitter, complete};
 pub use substitute::substitute;
 

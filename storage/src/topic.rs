@@ -40,10 +40,11 @@ pub struct NewTopic {
     pub replicas: i16,
     /// What becomes of old records.
     pub cleanup: CleanupPolicy,
-    /// How long records are kept, in milliseconds; `None` is the log's default (Kafka's broker
-    /// setting; embedded: for ever).
+    /// How long records are kept, in milliseconds by their own time; negative is for ever, `None`
+    /// the log's default (Kafka: the broker's, a week where nobody changed it; embedded: for ever).
     pub retention_ms: Option<i64>,
-    /// How many bytes a partition keeps; `None` for no limit.
+    /// How many bytes a partition keeps; negative is no limit, `None` the log's default, which
+    /// mostly is none.
     pub retention_bytes: Option<i64>,
 }
 

@@ -302,10 +302,10 @@ fn nothing_of_the_machine_it_was_written_on() {
                 problems.push(format!("{place} has a path of one machine: {line}"));
             }
             for host in hosts(line) {
-                let known = |known: &&str| host == **known || host.ends_with(&format!(".{known}"));
+                let known = |known: &str| host == known || host.ends_with(&format!(".{known}"));
                 // Placeholders, and names that only exist inside a document.
                 let made_up = host.contains(['$', '{', '<']) || !host.contains('.');
-                if !made_up && !HOSTS.iter().any(|name| known(&name)) {
+                if !made_up && !HOSTS.iter().any(|name| known(name)) {
                     problems.push(format!(
                         "{place} points at {host}, which is not on the list"
                     ));

@@ -75,23 +75,25 @@ impl Editor {
             note(&terminal, &format!("the history is not kept: {message}"));
             history::in_memory()
         });
-        std::thread::Builder::new().name("editor".to_owned()).spawn(move || {
-            let completer = Completer::new(functions, move || engine.names());
-            let editor = Reedline::create()
-                .with_history(history)
-                .with_validator(Box::new(Validator))
-                .with_highlighter(Box::new(Highlighter))
-                .with_completer(Box::new(completer))
-                .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu())))
-                .with_hinter(Box::new(hinter()))
-                .with_edit_mode(Box::new(keys()))
-                .with_quick_completions(true)
-                .with_partial_completions(true)
-                .with_ansi_colors(terminal.colors_input())
-                .with_break_signal(leave)
-                .use_bracketed_paste(true);
-            serve(editor, &Prompt::new(&terminal), &received);
-        })?;
+        std::thread::Builder::new()
+            .name("editor".to_owned())
+            .spawn(move || {
+                let completer = Completer::new(functions, move || engine.names());
+                let editor = Reedline::create()
+                    .with_history(history)
+                    .with_validator(Box::new(Validator))
+                    .with_highlighter(Box::new(Highlighter))
+                    .with_completer(Box::new(completer))
+                    .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu())))
+                    .with_hinter(Box::new(hinter()))
+                    .with_edit_mode(Box::new(keys()))
+                    .with_quick_completions(true)
+                    .with_partial_completions(true)
+                    .with_ansi_colors(terminal.colors_input())
+                    .with_break_signal(leave)
+                    .use_bracketed_paste(true);
+                serve(editor, &Prompt::new(&terminal), &received);
+            })?;
         Ok(Self { requests })
     }
 
@@ -169,7 +171,9 @@ fn menu() -> ColumnarMenu {
 
 /// The rest of the last statement that began like this one.
 fn hinter() -> DefaultHinter {
-    DefaultHinter::default().with_style(Style::new().fg(Color::DarkGray)).with_min_chars(2)
+    DefaultHinter::default()
+        .with_style(Style::new().fg(Color::DarkGray))
+        .with_min_chars(2)
 }
 
 fn keys() -> Emacs {

@@ -215,7 +215,8 @@ impl Output {
         bounds: &Option<(Int64Array, Int64Array)>,
     ) -> Result<Encoded> {
         let rows = batch.num_rows();
-        let mut key = self.key.encode(keys, None, rows)?;
+        let keyless = all_null(keys, rows);
+        let mut key = self.key.encode(keys, keyless.as_ref(), rows)?;
         let value = self.value.encode(values, deleted, rows)?;
         let partitions = (self.partitions > 1).then(|| {
             let keyless = self.keyless_partition;
@@ -329,6 +330,17 @@ impl Output {
     pub(crate) fn size(&self) -> usize {
         self.pending_bytes + self.view.as_ref().map_or(0, ViewWriter::size)
     }
+}
+
+/// The rows whose key columns are all NULL: their records have no key.
+fn all_null(keys: &[ArrayRef], rows: usize) -> Option<BooleanArray> {
+    let any = !keys.is_empty() && keys.iter().all(|key| key.logical_null_count() > 0);
+    any.then(|| {
+        let nulls: Vec<_> = keys.iter().filter_map(|key| key.logical_nulls()).collect();
+        (0..rows)
+            .map(|row| Some(nulls.iter().all(|nulls| nulls.is_null(row))))
+            .collect()
+    })
 }
 
 /// Keys with their window, as Kafka Streams writes them: `[key][start]`, for sessions

@@ -512,7 +512,9 @@ async fn delivery(
     relation: &Relation,
     epoch: u64,
 ) -> Result<Delivery> {
-    let Some(kafka) = &shared.kafka else { return Ok(Delivery::Embedded) };
+    let Some(kafka) = &shared.kafka else {
+        return Ok(Delivery::Embedded);
+    };
     if !spec.limits.exactly_once {
         return Ok(Delivery::AtLeastOnce(Arc::clone(&shared.topics)));
     }

@@ -63,11 +63,20 @@ async fn details(session: &Session, relation: &Relation) -> Result<Vec<(&'static
         ),
     ];
     if let Some(window) = relation.window {
-        details.push(("window", match window {
-            KeyWindow::Time { size_ms, hopping: false } => format!("TUMBLING {size_ms} ms"),
-            KeyWindow::Time { size_ms, hopping: true } => format!("HOPPING {size_ms} ms"),
-            KeyWindow::Session => "SESSION".into(),
-        }));
+        details.push((
+            "window",
+            match window {
+                KeyWindow::Time {
+                    size_ms,
+                    hopping: false,
+                } => format!("TUMBLING {size_ms} ms"),
+                KeyWindow::Time {
+                    size_ms,
+                    hopping: true,
+                } => format!("HOPPING {size_ms} ms"),
+                KeyWindow::Session => "SESSION".into(),
+            },
+        ));
     }
     match engine.inner.topics.offsets(&relation.topic).await {
         Ok(offsets) => {

@@ -20,6 +20,9 @@ pub const TERMS_MAX: usize = 5_000;
 /// How many other operators may follow one another without parentheses. What a 2 MB stack takes
 /// in an unoptimised build, with a factor of four to spare.
 pub const CHAIN_MAX: usize = 250;
+/// How many UNION, EXCEPT and INTERSECT may follow one another. They nest like operators do, and a
+/// query takes ten times the stack of an operator.
+pub const UNIONS_MAX: usize = 50;
 /// How deep parentheses may nest in FROM that open with another parenthesis. sqlparser reads their
 /// inside as a subquery first and then as a join, so each of them doubles the time.
 pub(crate) const SOURCE_NESTING_MAX: usize = 10;
@@ -62,7 +65,11 @@ pub(crate) fn check_shape(tokens: &[TokenWithSpan]) -> Result<Option<Span>> {
         match token {
             Token::LParen | Token::LBracket => {
                 let doubled = matches!(tokens.get(index + 1), Some(next) if next.token == *token);
-                let level = levels.last().copied().unwrap_or_default().open(*span, doubled);
+                let level = levels
+                    .last()
+                    .copied()
+                    .unwrap_or_default()
+                    .open(*span, doubled);
                 levels.push(level);
                 check_nesting(&levels).map_err(|error| error.at(*span))?;
             }
@@ -89,7 +96,10 @@ fn check_nesting(levels: &[Level]) -> Result<()> {
             "the statement is nested too deeply: the limit is {NESTING_MAX} parentheses"
         )));
     }
-    if levels.last().is_some_and(|level| level.source_nesting > SOURCE_NESTING_MAX) {
+    if levels
+        .last()
+        .is_some_and(|level| level.source_nesting > SOURCE_NESTING_MAX)
+    {
         return Err(Error::invalid(format!(
             "sources are nested too deeply: the limit is {SOURCE_NESTING_MAX} double parentheses"
         ))
@@ -139,7 +149,12 @@ impl Level {
             ))
             .hint("for many values of one column, write IN (…)"));
         }
-        if self.chain > CHAIN_MAX || self.set_operations > CHAIN_MAX {
+        if self.set_operations > UNIONS_MAX {
+            return Err(Error::invalid(format!(
+                "too many UNIONs: the limit is {UNIONS_MAX}"
+            )));
+        }
+        if self.chain > CHAIN_MAX {
             return Err(Error::invalid(format!(
                 "too many operators in a row: the limit is {CHAIN_MAX}"
             ))

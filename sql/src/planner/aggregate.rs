@@ -60,7 +60,12 @@ pub(super) fn plan(
     mut scope: Scope,
     mut items: Vec<Item>,
 ) -> Result<(Scope, Vec<Item>)> {
-    let window = query.window.as_ref().map(window_spec).transpose()?;
+    let emit_final = query.emit == Some(Emit::Final);
+    let window = query
+        .window
+        .as_ref()
+        .map(|window| window_spec(window, emit_final))
+        .transpose()?;
     if let Some(window) = &query.window
         && scope.kind == Kind::Table
     {
@@ -82,7 +87,8 @@ pub(super) fn plan(
     scope.filter(None)?;
     let mut group: Vec<Expr> = Vec::new();
     for expr in &query.group_by {
-        let planned = plan_expr(catalog, expr, scope.plan.schema())?;
+        let planned = plan_expr(catalog, expr, scope.plan.schema())
+            .map_err(|error| bounds_misplaced(error, query))?;
         if contains_aggregate(&planned) {
             return Err(
                 Error::invalid(format!("GROUP BY cannot group by an aggregate: {expr}"))
@@ -111,6 +117,14 @@ pub(super) fn plan(
             "GROUP BY requires aggregate functions in either the SELECT or HAVING clause",
         )
         .at(query.spans.group_by));
+    }
+    if let Some(bound) = aggregates
+        .iter()
+        .flat_map(Expr::column_refs)
+        .find(|column| scope.plan.schema().maybe_index_of_column(column).is_none())
+    {
+        let unknown = Error::unknown(format!("column {} does not exist", bound.name));
+        return Err(bounds_misplaced(unknown, query).or_at(query.spans.select));
     }
     let input = Arc::clone(scope.plan.schema());
     let op = (scope.kind == Kind::Table).then(|| scope.op.clone());
@@ -154,6 +168,23 @@ pub(super) fn plan(
         scope.filter(Some(predicate))?;
     }
     Ok((scope, items))
+}
+
+/// What to say where a window's bound is named before there are windows.
+fn bounds_misplaced(error: Error, query: &Query) -> Error {
+    let bound = [column::WINDOWSTART, column::WINDOWEND]
+        .into_iter()
+        .find(|bound| error.message.contains(bound));
+    match bound {
+        Some(bound) if query.window.is_some() => Error {
+            message: format!(
+                "Window bounds column {bound} can only be used in the SELECT clause of windowed \
+                 aggregations and can not be passed to aggregate functions"
+            ),
+            ..error
+        },
+        _ => error,
+    }
 }
 
 fn collect_aggregates(expr: &Expr, into: &mut Vec<Expr>) -> Result<()> {
@@ -278,15 +309,20 @@ fn key_window(window: WindowSpec) -> KeyWindow {
     }
 }
 
-fn window_spec(window: &Window) -> Result<WindowSpec> {
+fn window_spec(window: &Window, emit_final: bool) -> Result<WindowSpec> {
     let length = match window.kind {
         WindowKind::Tumbling { size_ms }
         | WindowKind::Hopping { size_ms, .. }
         | WindowKind::Sliding { size_ms, .. } => size_ms,
         WindowKind::Session { gap_ms } => gap_ms,
     };
-    // ksqlDB's default: rows may be a day late.
-    let grace_ms = window.grace_ms.unwrap_or((DAY_MS - length).max(0));
+    // ksqlDB's defaults: rows may be a day late, but not where somebody waits for the end.
+    let default_ms = if emit_final {
+        0
+    } else {
+        (DAY_MS - length).max(0)
+    };
+    let grace_ms = window.grace_ms.unwrap_or(default_ms);
     let least = length.saturating_add(grace_ms);
     let retention_ms = window.retention_ms.unwrap_or(least);
     if retention_ms < least {

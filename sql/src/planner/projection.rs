@@ -97,28 +97,9 @@ pub(super) fn expand(catalog: &Catalog, query: &Query, scope: &Scope) -> Result<
             }
             SelectItemKind::Expr { expr, alias } => {
                 let planned = plan_expr(catalog, expr, &schema).map_err(|e| e.or_at(span))?;
-                let name = match (alias, expr) {
-                    (Some(alias), _) => Name::Given(alias.value.clone()),
-                    (None, AstExpr::Identifier(ident)) => Name::Column {
-                        source: None,
-                        name: ident.value.clone(),
-                    },
-                    (None, AstExpr::CompoundIdentifier(parts)) if parts.len() == 2 => {
-                        Name::Column {
-                            source: Some(parts[0].value.clone()),
-                            name: parts[1].value.clone(),
-                        }
-                    }
-                    (None, AstExpr::CompoundFieldAccess { access_chain, .. }) => {
-                        match access_chain.last() {
-                            Some(AccessExpr::Dot(AstExpr::Value(field))) => match &field.value {
-                                Value::SingleQuotedString(field) => Name::Field(field.clone()),
-                                _ => Name::Generated,
-                            },
-                            _ => Name::Generated,
-                        }
-                    }
-                    (None, _) => Name::Generated,
+                let name = match alias {
+                    Some(alias) => Name::Given(alias.value.clone()),
+                    None => name_of(expr),
                 };
                 items.push(Item {
                     expr: planned,
@@ -150,8 +131,13 @@ fn star(scope: &Scope, alias: &str, span: Span, items: &mut Vec<Item>) -> Result
     Ok(())
 }
 
-/// `SELECT * … PARTITION BY expr`: the star has the new key, too.
-pub(super) fn add_key_to_wildcard(query: &Query, scope: &Scope, items: &mut Vec<Item>) {
+/// `SELECT * … PARTITION BY expr`: the star has the new key, too, and the old one last.
+pub(super) fn rekey_wildcard(
+    query: &Query,
+    scope: &Scope,
+    old_key: &[Expr],
+    items: &mut Vec<Item>,
+) {
     let Some(star) = query
         .items
         .iter()
@@ -159,17 +145,41 @@ pub(super) fn add_key_to_wildcard(query: &Query, scope: &Scope, items: &mut Vec<
     else {
         return;
     };
-    for key in scope.key.iter().rev() {
+    for (key, written) in scope.key.iter().zip(&query.partition_by).rev() {
         if !items.iter().any(|item| item.expr == *key) {
-            items.insert(
-                0,
-                Item {
-                    expr: key.clone(),
-                    name: Name::Generated,
-                    span: star.span,
-                },
-            );
+            let item = Item {
+                expr: key.clone(),
+                name: name_of(written),
+                span: star.span,
+            };
+            items.insert(0, item);
         }
+    }
+    if query.items.len() == 1 {
+        // Stable: within each part the order stays.
+        items.sort_by_key(|item| old_key.contains(&item.expr) && !scope.key.contains(&item.expr));
+    }
+}
+
+/// The name of an expression that was given none.
+fn name_of(expr: &AstExpr) -> Name {
+    match expr {
+        AstExpr::Identifier(ident) => Name::Column {
+            source: None,
+            name: ident.value.clone(),
+        },
+        AstExpr::CompoundIdentifier(parts) if parts.len() == 2 => Name::Column {
+            source: Some(parts[0].value.clone()),
+            name: parts[1].value.clone(),
+        },
+        AstExpr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
+            Some(AccessExpr::Dot(AstExpr::Value(field))) => match &field.value {
+                Value::SingleQuotedString(field) => Name::Field(field.clone()),
+                _ => Name::Generated,
+            },
+            _ => Name::Generated,
+        },
+        _ => Name::Generated,
     }
 }
 

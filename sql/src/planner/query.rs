@@ -174,6 +174,12 @@ fn partition(
             .get_type(scope.plan.schema())
             .map_err(|error| from_datafusion(&error, scope.plan.schema()))?;
         if data_type == DataType::Null {
+            if query.partition_by.len() > 1 {
+                return Err(
+                    Error::invalid("Cannot PARTITION BY multiple columns including NULL")
+                        .at(query.spans.partition_by),
+                );
+            }
             continue;
         }
         if keys.contains(&planned) {
@@ -182,8 +188,8 @@ fn partition(
         }
         keys.push(planned);
     }
-    scope.key = keys;
-    projection::add_key_to_wildcard(query, &scope, &mut items);
+    let old_key = std::mem::replace(&mut scope.key, keys);
+    projection::rekey_wildcard(query, &scope, &old_key, &mut items);
     Ok((scope, items))
 }
 

@@ -83,6 +83,12 @@ pub fn plan_source(
     let mut allowed = COMMON.to_vec();
     allowed.extend(["WINDOW_TYPE", "WINDOW_SIZE"]);
     check_known(with, &allowed)?;
+    for (property, formats) in [
+        ("KEY_DELIMITER", ["KEY_FORMAT", "FORMAT"]),
+        ("VALUE_DELIMITER", ["VALUE_FORMAT", "FORMAT"]),
+    ] {
+        check_delimiter(with, property, &formats)?;
+    }
     if columns.is_empty() {
         return Err(Error::unsupported(format!(
             "{name} has no columns, and reading them from a schema registry is not there yet"
@@ -280,6 +286,13 @@ fn formats(
         .iter()
         .filter(|column| column.role == Role::Key)
         .count();
+    if source.is_some()
+        && keys == 0
+        && key.is_some_and(|key| !key.eq_ignore_ascii_case("NONE"))
+        && let Some(property) = with.get("KEY_FORMAT")
+    {
+        return Err(property.error("Key format specified for stream without key columns."));
+    }
     let format = |property: &str, given: Option<&str>| -> Result<Option<Format>> {
         let Some(given) = given else { return Ok(None) };
         let found = Format::ALL
@@ -404,6 +417,32 @@ fn check_wrap(with: &Properties, format: Format, values: usize) -> Result<()> {
             "Format '{}' does not support 'WRAP_SINGLE_VALUE' set to '{wrap}'.",
             format.name()
         )));
+    }
+    Ok(())
+}
+
+/// What can be said of a delimiter before anything else is known.
+fn check_delimiter(with: &Properties, property: &str, formats: &[&str; 2]) -> Result<()> {
+    let (Some(text), Some(given)) = (with.string(property)?, with.get(property)) else {
+        return Ok(());
+    };
+    let format = match with.string(formats[0])? {
+        Some(format) => Some(format),
+        None => with.string(formats[1])?,
+    };
+    if let Some(format) = format
+        && !format.eq_ignore_ascii_case("DELIMITED")
+    {
+        return Err(given.error(format!(
+            "{} does not support the following configs: [delimiter]",
+            format.to_uppercase()
+        )));
+    }
+    if text.trim().is_empty() {
+        return Err(given.error(
+            "Delimiter cannot be empty, if you meant to have a tab or space for delimiter, please \
+             use the special values 'TAB' or 'SPACE'",
+        ));
     }
     Ok(())
 }

@@ -208,7 +208,8 @@ fn topic(name: &str, partitions: i32) -> NewTopic {
         partitions,
         replicas: 1,
         cleanup: CleanupPolicy::Delete,
-        retention_ms: None,
+        // The times of these records are long past.
+        retention_ms: Some(-1),
         retention_bytes: None,
     }
 }

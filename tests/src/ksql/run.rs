@@ -271,12 +271,34 @@ pub(super) async fn set_up(
     Ok(())
 }
 
-/// The statements of a script.
+/// The statements of a script: cut at each `;` outside quotes and comments.
 pub(super) fn split(script: &str) -> Vec<&str> {
-    kappa_engine::split(script)
-        .into_iter()
-        .filter(|text| !text.trim().is_empty())
-        .collect()
+    let mut statements = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    while at < script.len() {
+        let rest = &script[at..];
+        // How far what starts here goes: a text, a quoted name, a comment, or a character.
+        let end = |close: &str, from: usize| {
+            rest[from..]
+                .find(close)
+                .map_or(rest.len(), |found| from + found + close.len())
+        };
+        at += match rest.chars().next() {
+            Some(quote @ ('\'' | '"' | '`')) => end(&quote.to_string(), 1),
+            _ if rest.starts_with("--") => end("\n", 0),
+            _ if rest.starts_with("/*") => end("*/", 2),
+            Some(';') => {
+                statements.push(&script[start..at]);
+                start = at + 1;
+                1
+            }
+            Some(c) => c.len_utf8(),
+            None => break,
+        };
+    }
+    statements.push(&script[start..]);
+    statements.retain(|statement| !statement.trim().is_empty());
+    statements
 }
 
 /// Carries out a statement; what it lists is read and forgotten.
@@ -398,4 +420,17 @@ fn line(
         line += &format!(" {headers:?}");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn script_is_cut_outside_quotes_and_comments() {
+        assert_eq!(
+            split("SELECT ';''', `a;` -- x;\nFROM é; /* ; */ DROP \";\";\n"),
+            ["SELECT ';''', `a;` -- x;\nFROM é", " /* ; */ DROP \";\""]
+        );
+    }
 }

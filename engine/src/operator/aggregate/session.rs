@@ -240,6 +240,7 @@ impl SessionAggregate {
         merges: &mut Vec<(Slot, Slot)>,
     ) -> Result<Option<Slot>> {
         let mut sessions = self.sessions.remove(&key).unwrap_or_default();
+        let close = self.close();
         let (from, to) = (
             time.saturating_sub(self.gap_ms),
             time.saturating_add(self.gap_ms),
@@ -247,6 +248,8 @@ impl SessionAggregate {
         let mut overlapping: Vec<usize> = sessions
             .iter()
             .enumerate()
+            // A session that is over takes no more rows, not even by way of one that is not.
+            .filter(|(_, session)| session.end >= close)
             .filter(|(_, session)| session.start <= to && session.end >= from)
             .map(|(index, _)| index)
             .collect();

@@ -5,7 +5,7 @@ use expect_test::expect;
 use super::refused;
 use crate::ast::Script;
 use crate::error::Error;
-use crate::parser::{CHAIN_MAX, NESTING_MAX, STATEMENT_BYTES_MAX, TERMS_MAX, parse};
+use crate::parser::{CHAIN_MAX, NESTING_MAX, STATEMENT_BYTES_MAX, TERMS_MAX, UNIONS_MAX, parse};
 
 /// Parses, clones, prints and drops on a small stack.
 fn on_small_stack(text: String) -> Result<usize, Error> {
@@ -182,8 +182,8 @@ fn chains_of_operators() {
         }
     }
     let chain = vec!["SELECT 1"; 10_000].join(" UNION ALL ");
-    refused_on_small_stack(chain, "too many operators");
-    on_small_stack(vec!["SELECT 1"; CHAIN_MAX].join(" UNION ALL ")).unwrap();
+    refused_on_small_stack(chain, "too many UNIONs");
+    on_small_stack(vec!["SELECT 1"; UNIONS_MAX].join(" UNION ALL ")).unwrap();
 }
 
 #[test]

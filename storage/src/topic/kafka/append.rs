@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, BinaryArray};
+use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, REQUEST_TIMEOUT};
 use super::context::{Delivery, WriteContext};
 use crate::Result;
 use crate::record::NewRecords;
@@ -43,18 +44,59 @@ impl Appender {
     /// Hands records over to be sent. May wait for room, so off the async threads.
     fn send(&self, topic: &str, records: &NewRecords, delivery: &Arc<Delivery>) -> SendResult {
         for row in 0..records.len() {
-            let mut record = record(topic, records, row, headers(records, row), delivery.clone());
-            delivery.sent();
-            while let Err((error, unsent)) = self.producer.send(record) {
-                if error != KafkaError::MessageProduction(Code::QueueFull) {
-                    delivery.unsent();
-                    return Err((error, records.partition));
-                }
+            let record = record(topic, records, row, headers(records, row), delivery);
+            let send = |record| self.producer.send(record);
+            let wait = || {
                 std::thread::sleep(FULL_INTERVAL);
-                record = unsent;
-            }
+                true
+            };
+            enqueue(record, self.producer.client(), send, wait)
+                .map_err(|error| (error, records.partition))?;
         }
         Ok(())
+    }
+
+    fn last_reason(&self) -> Option<String> {
+        self.producer.context().health.last_reason()
+    }
+}
+
+/// A record that knows where to report its delivery.
+type Record<'a> = BaseRecord<'a, [u8], [u8], Arc<Delivery>>;
+/// Why a record was not taken.
+type Refused<'a> = (KafkaError, Record<'a>);
+
+/// Hands a record over to a producer. Calls `wait` while its queue is full, until that says to give
+/// up; and asks for the topic's partitions anew if there is one more than the producer knows of.
+pub(super) fn enqueue<'a>(
+    mut record: Record<'a>,
+    client: &Client<WriteContext>,
+    send: impl Fn(Record<'a>) -> std::result::Result<(), Refused<'a>>,
+    wait: impl Fn() -> bool,
+) -> std::result::Result<(), KafkaError> {
+    let delivery = record.delivery_opaque.clone();
+    delivery.sent();
+    let mut asked = false;
+    loop {
+        let (error, refused) = match send(record) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        let again = match error.rdkafka_error_code() {
+            Some(Code::QueueFull) => wait(),
+            Some(Code::UnknownPartition) if !asked => {
+                asked = true;
+                client
+                    .fetch_metadata(Some(refused.topic), REQUEST_TIMEOUT)
+                    .is_ok()
+            }
+            _ => false,
+        };
+        if !again {
+            delivery.unsent();
+            return Err(error);
+        }
+        record = refused;
     }
 }
 
@@ -108,22 +150,16 @@ pub(super) async fn append(
     ))
 }
 
-impl Appender {
-    fn last_reason(&self) -> Option<String> {
-        use rdkafka::producer::Producer;
-        self.producer.context().health.last_reason()
-    }
-}
-
 /// A record as librdkafka wants it, borrowed.
 pub(super) fn record<'a>(
     topic: &'a str,
     records: &'a NewRecords,
     row: usize,
     headers: Option<OwnedHeaders>,
-    delivery: Arc<Delivery>,
-) -> BaseRecord<'a, [u8], [u8], Arc<Delivery>> {
-    let mut record = BaseRecord::with_opaque_to(topic, delivery).partition(records.partition);
+    delivery: &Arc<Delivery>,
+) -> Record<'a> {
+    let mut record =
+        BaseRecord::with_opaque_to(topic, delivery.clone()).partition(records.partition);
     // Zero means now to librdkafka, and there is no other way to say it: 1970 began a millisecond
     // later then.
     let time = records.timestamps.value(row);

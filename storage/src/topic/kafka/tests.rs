@@ -158,7 +158,8 @@ pub(super) fn new_topic(name: &str, partitions: i32) -> NewTopic {
         partitions,
         replicas: 1,
         cleanup: CleanupPolicy::Delete,
-        retention_ms: None,
+        // The times of these records are long past.
+        retention_ms: Some(-1),
         retention_bytes: None,
     }
 }

@@ -15,6 +15,9 @@
 //! of it and says how far Kafka has come. What a transaction that was cut off in the middle of its
 //! commit came to is never guessed.
 
+mod commit;
+mod send;
+mod session;
 mod trace;
 mod verdict;
 
@@ -23,20 +26,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use self::commit::Commit;
+use self::send::{RowHeaders, send};
+use self::session::{Session, Transaction};
 use self::verdict::Verdict;
 use super::KafkaTopics;
-use super::append::{self, FULL_INTERVAL};
 use super::cluster::{Cluster, REQUEST_TIMEOUT};
-use super::context::{Delivery, ReadContext, WriteContext};
+use super::context::WriteContext;
 use crate::record::NewRecords;
 use crate::topic::check_name;
 use crate::{Error, Result};
@@ -48,9 +51,6 @@ pub const SEQ_HEADER: &str = "kappa-seq";
 
 /// How long one call into librdkafka may last before it is looked whether to go on.
 const SLICE: Duration = Duration::from_secs(2);
-/// Rows sent between two looks at what was delivered.
-const ROWS_BETWEEN_POLLS: usize = 1000;
-
 /// What a committed transaction says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
@@ -72,25 +72,6 @@ pub struct TransactionalProducer {
     session: Option<Session>,
     stopping: Arc<AtomicBool>,
     runtime: Handle,
-}
-
-/// What lasts from one `init` to the next.
-struct Session {
-    producer: Arc<BaseProducer<WriteContext>>,
-    /// Its group is what markers are committed in; it is never subscribed to anything.
-    group: Arc<BaseConsumer<ReadContext>>,
-    timeout: Duration,
-    committed: Option<Marker>,
-    transaction: Option<Transaction>,
-    /// Something happened to a connection while a transaction was committed.
-    suspect: bool,
-}
-
-/// What lasts from `begin` to `commit`.
-struct Transaction {
-    delivery: Arc<Delivery>,
-    sent: usize,
-    begun: Instant,
 }
 
 impl TransactionalProducer {
@@ -349,238 +330,6 @@ impl fmt::Debug for TransactionalProducer {
             .field("id", &self.id)
             .field("marker_topic", &self.marker_topic)
             .finish_non_exhaustive()
-    }
-}
-
-impl Session {
-    fn open(cluster: &Cluster, id: &str, topic: &str, stopping: &AtomicBool) -> Result<Self> {
-        cluster.existing(topic)?;
-        let what = || format!("start transactions as \"{id}\"");
-        let failed = |error: &KafkaError| cluster.error(what(), error);
-        let mut config = cluster.producer_config();
-        config.set("transactional.id", id);
-        // For the look at connections after a commit.
-        config.set("statistics.interval.ms", "1000");
-        let timeout = config
-            .get("transaction.timeout.ms")
-            .and_then(|ms| ms.parse().ok());
-        let timeout = Duration::from_millis(timeout.unwrap_or(60_000));
-        let producer: BaseProducer<WriteContext> = config
-            .create_with_context(WriteContext::default())
-            .map_err(|error| failed(&error))?;
-        let mut group_config = cluster.consumer_config();
-        group_config.set("group.id", id);
-        let group: BaseConsumer<ReadContext> = group_config
-            .create_with_context(ReadContext::default())
-            .map_err(|e| failed(&e))?;
-        init_transactions(&producer, timeout, stopping).map_err(|error| {
-            let reason = producer.context().health.last_reason();
-            super::errors::error(what(), &error, &cluster.servers, reason)
-        })?;
-        // After, not before: until then a commit may still have been underway.
-        let committed = read_marker(cluster, &group, id, topic)?;
-        Ok(Self {
-            producer: Arc::new(producer),
-            group: Arc::new(group),
-            timeout,
-            committed,
-            transaction: None,
-            suspect: false,
-        })
-    }
-
-    fn reason(&self) -> Option<String> {
-        self.producer.context().health.last_reason()
-    }
-
-    /// Whether the broker may have aborted the transaction because it took too long.
-    fn timed_out(&self) -> bool {
-        let transaction = self.transaction.as_ref();
-        transaction.is_some_and(|transaction| transaction.begun.elapsed() >= self.timeout)
-    }
-}
-
-fn init_transactions(
-    producer: &BaseProducer<WriteContext>,
-    timeout: Duration,
-    stopping: &AtomicBool,
-) -> std::result::Result<(), KafkaError> {
-    let mut left = timeout * 2;
-    loop {
-        let error = match producer.init_transactions(SLICE.min(left)) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        producer.poll(Duration::ZERO);
-        if let Some(code) = producer.context().health.refused() {
-            return Err(KafkaError::Global(code));
-        }
-        let away = producer.context().health.take_all_down();
-        left = left.saturating_sub(SLICE);
-        let again = Verdict::of(&error, false) == Verdict::Retry;
-        if !again || away || left.is_zero() || stopping.load(Ordering::Relaxed) {
-            return Err(error);
-        }
-    }
-}
-
-fn read_marker(
-    cluster: &Cluster,
-    group: &BaseConsumer<ReadContext>,
-    id: &str,
-    topic: &str,
-) -> Result<Option<Marker>> {
-    let what = || format!("ask for the last epoch committed as \"{id}\"");
-    let mut wanted = TopicPartitionList::new();
-    wanted.add_partition(topic, 0);
-    let found = group
-        .committed_offsets(wanted, REQUEST_TIMEOUT)
-        .map_err(|error| cluster.error(what(), &error))?;
-    let Some(element) = found.find_partition(topic, 0) else {
-        return Ok(None);
-    };
-    element
-        .error()
-        .map_err(|error| cluster.error(what(), &error))?;
-    let Offset::Offset(epoch) = element.offset() else {
-        return Ok(None);
-    };
-    let foreign = |why: String| {
-        let cause = format!("the offsets of consumer group \"{id}\" are not Kappa's ({why})");
-        Error::external(what(), cause)
-    };
-    let marker: Marker =
-        serde_json::from_str(element.metadata()).map_err(|error| foreign(error.to_string()))?;
-    if i64::try_from(marker.epoch) != Ok(epoch) {
-        return Err(foreign(format!("offset {epoch}, epoch {}", marker.epoch)));
-    }
-    Ok(Some(marker))
-}
-
-/// The headers that each row gets.
-struct RowHeaders {
-    epoch: String,
-    first_seq: u64,
-}
-
-impl RowHeaders {
-    fn add_to(&self, headers: Option<OwnedHeaders>, row: usize) -> OwnedHeaders {
-        let seq = (self.first_seq + row as u64).to_string();
-        headers
-            .unwrap_or_default()
-            .insert(Header {
-                key: EPOCH_HEADER,
-                value: Some(&self.epoch),
-            })
-            .insert(Header {
-                key: SEQ_HEADER,
-                value: Some(&seq),
-            })
-    }
-}
-
-fn send(
-    producer: &BaseProducer<WriteContext>,
-    topic: &str,
-    records: &NewRecords,
-    headers: &RowHeaders,
-    delivery: &Arc<Delivery>,
-    stopping: &AtomicBool,
-) -> std::result::Result<(), KafkaError> {
-    for row in 0..records.len() {
-        let row_headers = headers.add_to(append::headers(records, row), row);
-        let mut record = append::record(topic, records, row, Some(row_headers), delivery.clone());
-        delivery.sent();
-        while let Err((error, unsent)) = producer.send(record) {
-            let full = error == KafkaError::MessageProduction(Code::QueueFull);
-            if !full || stopping.load(Ordering::Relaxed) {
-                delivery.unsent();
-                return Err(error);
-            }
-            producer.poll(FULL_INTERVAL);
-            record = unsent;
-        }
-        if row % ROWS_BETWEEN_POLLS == 0 {
-            producer.poll(Duration::ZERO);
-        }
-    }
-    match delivery.failed() {
-        Some((error, _)) => Err(error),
-        None => Ok(()),
-    }
-}
-
-/// One commit under way, off the async threads.
-struct Commit<'a> {
-    producer: &'a BaseProducer<WriteContext>,
-    begun: Instant,
-    timeout: Duration,
-    stopping: &'a AtomicBool,
-}
-
-impl Commit<'_> {
-    /// Returns whether something happened to a connection meanwhile.
-    fn run(
-        &self,
-        delivery: &Delivery,
-        sent: usize,
-        offsets: &TopicPartitionList,
-        group: &BaseConsumer<ReadContext>,
-    ) -> std::result::Result<bool, KafkaError> {
-        let health = &self.producer.context().health;
-        let troubles = health.troubles();
-        self.drain()?;
-        if let Some((error, _)) = delivery.failed() {
-            return Err(error);
-        }
-        // librdkafka has committed without rows that timed out before (fixed in 1.5.2).
-        if delivery.delivered() != sent {
-            return Err(KafkaError::MessageProduction(Code::MessageTimedOut));
-        }
-        let group = group
-            .group_metadata()
-            .ok_or(KafkaError::Global(Code::State))?;
-        self.repeat(|slice| {
-            self.producer
-                .send_offsets_to_transaction(offsets, &group, slice)
-        })?;
-        self.repeat(|slice| self.producer.commit_transaction(slice))?;
-        self.producer.poll(Duration::ZERO);
-        Ok(health.troubles() != troubles)
-    }
-
-    /// Waits for all deliveries. `flush` would look only every 100 ms.
-    fn drain(&self) -> std::result::Result<(), KafkaError> {
-        while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::from_millis(1));
-            if self.begun.elapsed() > self.timeout || self.stopping.load(Ordering::Relaxed) {
-                return Err(KafkaError::Flush(Code::OperationTimedOut));
-            }
-        }
-        Ok(())
-    }
-
-    /// Repeats a call that ran out of time, as librdkafka goes on with it where it was. Its result
-    /// decides; that time is up would say nothing of what the broker did.
-    fn repeat(
-        &self,
-        call: impl Fn(Duration) -> std::result::Result<(), KafkaError>,
-    ) -> std::result::Result<(), KafkaError> {
-        loop {
-            let error = match call(SLICE) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            self.producer.poll(Duration::ZERO);
-            // Twice the timeout: by then the broker has aborted the transaction itself.
-            let over = self.begun.elapsed() > self.timeout * 2;
-            if Verdict::of(&error, false) != Verdict::Retry
-                || over
-                || self.stopping.load(Ordering::Relaxed)
-            {
-                return Err(error);
-            }
-        }
     }
 }
 

@@ -238,7 +238,7 @@ fn coerce(data_type: &DataType, json: &Json) -> Result<Value, ()> {
 
 /// A number of moderate length as `mantissa * 10^exponent`.
 fn number(text: &str) -> (i128, i64) {
-    let (mantissa, exponent) = split_exponent(text);
+    let (mantissa, exponent) = split_exponent(text).unwrap();
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     (
         format!("{whole}{fraction}").parse().unwrap(),
@@ -246,23 +246,31 @@ fn number(text: &str) -> (i128, i64) {
     )
 }
 
-fn split_exponent(text: &str) -> (&str, i64) {
-    match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap()),
-        None => (text, 0),
+/// A number's text before its `e`, and its exponent; `Err` if that is no number.
+fn split_exponent(text: &str) -> Result<(&str, i64), ()> {
+    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
+        return Ok((text, 0));
+    };
+    let digits = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(());
     }
+    let far = if exponent.starts_with('-') {
+        -1_000_000_000_000
+    } else {
+        1_000_000_000_000
+    };
+    Ok((
+        mantissa,
+        exponent
+            .parse()
+            .map_or(far, |exponent: i64| exponent.clamp(-far.abs(), far.abs())),
+    ))
 }
 
 /// The decimal in plain notation with all of its scale, if it has at most `precision` digits.
 fn decimal(text: &str, precision: usize, scale: usize) -> Result<String, ()> {
-    // A string may have anything behind its `e`.
-    if text
-        .split_once(['e', 'E'])
-        .is_some_and(|(_, exponent)| exponent.parse::<i64>().is_err())
-    {
-        return Err(());
-    }
-    let (mantissa, exponent) = split_exponent(text);
+    let (mantissa, exponent) = split_exponent(text)?;
     let negative = mantissa.starts_with('-');
     let mantissa = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
