@@ -28,6 +28,9 @@ pub struct Engine {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// By a query's id: what it writes, its statement and its counters.
+type Infos = BTreeMap<String, (String, String, Arc<Status>)>;
+
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: Config,
@@ -45,7 +48,7 @@ pub(crate) struct Inner {
     /// Held by whoever changes the catalog.
     pub(crate) ddl: Mutex<()>,
     /// What everybody may see of the queries, without waiting for them.
-    pub(crate) infos: RwLock<BTreeMap<String, (String, String, Arc<Status>)>>,
+    pub(crate) infos: RwLock<Infos>,
 }
 
 impl Engine {

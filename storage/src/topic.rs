@@ -1,5 +1,5 @@
 //! Topics: named logs of records in partitions. Two implementations stand behind [`Topics`]:
-//! [`embedded`] in the data directory, and [`kafka`]. One conformance suite ([`conformance`]) holds
+//! [`embedded`] in the data directory, and [`kafka`]. One conformance suite (`conformance`) holds
 //! both to the same behaviour.
 
 pub(crate) mod block;

@@ -109,7 +109,7 @@ impl Database {
             .iter()
             .map(|field| text::letter(field.data_type()));
         let types = letters
-            .map(|letter| DefaultColumnType::from_char(letter))
+            .map(DefaultColumnType::from_char)
             .collect::<Option<_>>();
         Ok(DBOutput::Rows {
             types: types.unwrap_or_default(),

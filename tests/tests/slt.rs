@@ -6,6 +6,11 @@
 //! `# one partition: …` and is run with 1. The restart is where the file says `RESTART`, else before
 //! its middle record.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test without the harness that tells clippy so"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};

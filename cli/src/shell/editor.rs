@@ -138,7 +138,7 @@ fn serve(mut editor: Reedline, prompt: &Prompt, requests: &Receiver<Request>) {
                     Ok(Signal::CtrlD) => Line::End,
                     Ok(Signal::ExternalBreak(_)) => Line::Left,
                     Ok(_) => Line::Cleared,
-                    Err(error) => Line::Broken(error.into()),
+                    Err(error) => Line::Broken(error),
                 };
                 // At once, so that a kill loses nothing that was typed. A history that cannot be
                 // written has been complained about at the start.
@@ -153,7 +153,7 @@ fn serve(mut editor: Reedline, prompt: &Prompt, requests: &Receiver<Request>) {
                 let _ = answer.send(lines);
             }
             Request::Clear(answer) => {
-                let _ = answer.send(editor.clear_scrollback().map_err(io::Error::from));
+                let _ = answer.send(editor.clear_scrollback());
             }
         }
     }

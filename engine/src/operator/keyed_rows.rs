@@ -180,7 +180,7 @@ impl KeyedRows {
             .iter_mut()
             .filter(|(_, entry)| entry.dirty)
             .collect();
-        dirty.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        dirty.sort_unstable_by_key(|(key, _)| *key);
         for (key, entry) in dirty {
             entry.dirty = false;
             match &entry.row {

@@ -22,7 +22,7 @@ use datafusion::physical_plan::{
 };
 use kappa_sql::catalog::Relation;
 use kappa_sql::column;
-use kappa_storage::store::{OwnedScan, Snapshot, View};
+use kappa_storage::store::{OwnedScan, Pair, Snapshot, View};
 
 use super::lookup::{Lookup, SharedLookup};
 use crate::view::ViewLayout;
@@ -101,7 +101,7 @@ struct Scan {
 
 impl Scan {
     /// The next rows; `None` after the last.
-    fn next(&mut self) -> kappa_storage::Result<Option<Vec<(Vec<u8>, Vec<u8>)>>> {
+    fn next(&mut self) -> kappa_storage::Result<Option<Vec<Pair>>> {
         let mut rows = Vec::new();
         match &mut self.position {
             Position::Keys { next } => {

@@ -219,9 +219,9 @@ impl RowDecoder {
         }
         if self.is_table {
             // A table's record says nothing without a key.
-            for row in 0..rows {
+            for (row, bad) in bad.iter_mut().enumerate() {
                 if records.keys.is_null(row) {
-                    bad[row].get_or_insert_with(|| "the key of a table's record is null".into());
+                    bad.get_or_insert_with(|| "the key of a table's record is null".into());
                 }
             }
         }
@@ -321,12 +321,12 @@ impl RowDecoder {
         let mut keys = arrow::array::BinaryBuilder::new();
         let mut starts = Vec::with_capacity(records.len());
         let mut ends = Vec::with_capacity(records.len());
-        for row in 0..records.len() {
+        for (row, bad) in bad.iter_mut().enumerate() {
             if records.keys.is_null(row) {
                 keys.append_null();
                 starts.push(0);
                 ends.push(0);
-                bad[row].get_or_insert_with(|| "key: a windowed record without a key".into());
+                bad.get_or_insert_with(|| "key: a windowed record without a key".into());
                 continue;
             }
             let bytes = records.keys.value(row);
@@ -334,7 +334,7 @@ impl RowDecoder {
                 keys.append_null();
                 starts.push(0);
                 ends.push(0);
-                bad[row].get_or_insert_with(|| {
+                bad.get_or_insert_with(|| {
                     format!("key: {} bytes are too few for a windowed key", bytes.len())
                 });
                 continue;

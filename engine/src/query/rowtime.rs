@@ -93,8 +93,8 @@ impl TimeColumn {
         bad: &mut [Option<String>],
     ) -> Int64Array {
         let mut times = Vec::with_capacity(array.len());
-        for row in 0..array.len() {
-            if bad[row].is_some() || is_null(row) {
+        for (row, bad) in bad.iter_mut().enumerate() {
+            if bad.is_some() || is_null(row) {
                 times.push(record_times.value(row));
                 continue;
             }
@@ -106,7 +106,7 @@ impl TimeColumn {
             times.push(match time {
                 Ok(time) => time,
                 Err(reason) => {
-                    bad[row] = Some(reason);
+                    *bad = Some(reason);
                     0
                 }
             });

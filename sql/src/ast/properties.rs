@@ -252,17 +252,43 @@ mod tests {
             ("B", Literal::Int(0)),
             ("C", text("JSN")),
         ]);
-        check(all.string("B"), expect![[""]]);
-        check(all.int("A"), expect![[""]]);
-        check(all.int_between("B", 1, 100), expect![[""]]);
-        check(all.int_between("B", 1, i64::MAX), expect![[""]]);
-        check(all.bool("A"), expect![[""]]);
-        check(all.duration_ms("A"), expect![[""]]);
-        check(all.one_of("C", &["CSV", "JSON"]), expect![[""]]);
-        check(all.required_string("KAFKA_TOPIC"), expect![[""]]);
+        check(
+            all.string("B"),
+            expect!["the property B must be a string, not 0 (write '0')"],
+        );
+        check(
+            all.int("A"),
+            expect!["the property A must be a whole number, not 'four'"],
+        );
+        check(
+            all.int_between("B", 1, 100),
+            expect!["the property B must be between 1 and 100, not 0"],
+        );
+        check(
+            all.int_between("B", 1, i64::MAX),
+            expect!["the property B must be at least 1, not 0"],
+        );
+        check(
+            all.bool("A"),
+            expect!["the property A must be true or false, not 'four'"],
+        );
+        check(
+            all.duration_ms("A"),
+            expect!["the property A must be a span of time such as '30 SECONDS', not 'four'"],
+        );
+        check(
+            all.one_of("C", &["CSV", "JSON"]),
+            expect![[
+                r#"the property C must be one of CSV, JSON, not 'JSN' (did you mean "JSON"?)"#
+            ]],
+        );
+        check(
+            all.required_string("KAFKA_TOPIC"),
+            expect!["the property KAFKA_TOPIC is missing (add WITH (KAFKA_TOPIC = '…'))"],
+        );
         check(
             all.unknown(&["B", "C", "AA"]).map_or(Ok(()), Err),
-            expect![[""]],
+            expect![[r#"the property A does not exist here (did you mean "AA"?)"#]],
         );
     }
 }

@@ -228,7 +228,7 @@ mod tests {
             None,
             expect![[r#"
                 error: it is wrong
-                  1 |     SELECT '日本', é, x
+                  1 |     SELECT '日本', é, x
                     |                       ^"#]],
         );
         check(
@@ -256,7 +256,7 @@ mod tests {
             expect![[r#"
                 error: it is wrong
                   1 | …column, column, column, column, column, column, column, column, column, column, column, column, colu…
-                    |                                         ^^^^^^"#]],
+                    |                                          ^^^^^^"#]],
         );
     }
 

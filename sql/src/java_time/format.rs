@@ -79,7 +79,7 @@ impl Local {
             Field::ClockHour if time.hour() == 0 => 24,
             Field::ClockHour => time.hour().into(),
             Field::HalfDayHour => (time.hour() % 12).into(),
-            Field::HalfDayClockHour if time.hour() % 12 == 0 => 12,
+            Field::HalfDayClockHour if time.hour().is_multiple_of(12) => 12,
             Field::HalfDayClockHour => (time.hour() % 12).into(),
             Field::Minute => time.minute().into(),
             Field::Second => time.second().into(),

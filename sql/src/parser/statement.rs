@@ -230,8 +230,11 @@ impl<'a> StatementParser<'a> {
     }
 
     /// Gives an error the place, length and spelling of the token it is about.
-    fn placed(&self, mut error: Error) -> Error {
-        let end = self.token(self.ranges.len() - 1).span.start;
+    fn placed(&self, error: Error) -> Error {
+        let end = self.token(self.ranges.len() - 1).span;
+        // Some of sqlparser's errors have no place: what it read last is the nearest there is.
+        let mut error = error.or_at(self.span()).or_at(end);
+        let end = end.start;
         let Some(at) = error.position else {
             return error;
         };

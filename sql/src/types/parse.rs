@@ -329,18 +329,75 @@ mod tests {
                   1 | FLOAT
                     | ^^^^^ use DOUBLE"#]],
         );
-        check("ARRAY<STRNG>", expect![[""]]);
-        check("DECIMAL(4, 5)", expect![[""]]);
-        check("DECIMAL(99, 5)", expect![[""]]);
-        check("DECIMAL", expect![[""]]);
-        check("MAP<STRING>", expect![[""]]);
-        check("ARRAY<INT", expect![[""]]);
-        check("ARRAY<INT>>", expect![[""]]);
-        check("STRUCT<a INT, A STRING>", expect![[""]]);
+        check(
+            "ARRAY<STRNG>",
+            expect![[r#"
+            error: the type "STRNG" does not exist
+              1 | ARRAY<STRNG>
+                |       ^^^^^ did you mean STRING?"#]],
+        );
+        check(
+            "DECIMAL(4, 5)",
+            expect![[r#"
+            error: DECIMAL scale must not be more than the precision: 5 is more than 4
+              1 | DECIMAL(4, 5)
+                |            ^"#]],
+        );
+        check(
+            "DECIMAL(99, 5)",
+            expect![[r#"
+            error: DECIMAL precision must be between 1 and 76, not 99
+              1 | DECIMAL(99, 5)
+                |         ^^"#]],
+        );
+        check(
+            "DECIMAL",
+            expect![[r#"
+            error: DECIMAL needs a precision and a scale
+              1 | DECIMAL
+                | ^^^^^^^ for example DECIMAL(10, 2)"#]],
+        );
+        check(
+            "MAP<STRING>",
+            expect![[r#"
+            error: expected a comma and the type of the values, found ">"
+              1 | MAP<STRING>
+                |           ^"#]],
+        );
+        check(
+            "ARRAY<INT",
+            expect![[r#"
+            error: expected ">", found the end of the statement
+              1 | ARRAY<INT
+                |          ^"#]],
+        );
+        check(
+            "ARRAY<INT>>",
+            expect![[r#"
+            error: one ">" too many after the type
+              1 | ARRAY<INT>>
+                |          ^^"#]],
+        );
+        check(
+            "STRUCT<a INT, A STRING>",
+            expect![[r#"
+            error: the field "A" is in the STRUCT twice
+              1 | STRUCT<a INT, A STRING>
+                |               ^"#]],
+        );
         check(
             &format!("{}INT{}", "ARRAY<".repeat(60), ">".repeat(60)),
-            expect![[""]],
+            expect![[r#"
+                error: the type is nested too deeply: the limit is 50
+                  1 | …RAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<ARRAY<…
+                    |                                          ^^^^^"#]],
         );
-        check(&format!("INT{}", " ARRAY".repeat(60)), expect![[""]]);
+        check(
+            &format!("INT{}", " ARRAY".repeat(60)),
+            expect![[r#"
+            error: the type is nested too deeply: the limit is 50
+              1 | …RAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY ARRAY …
+                |                                          ^^^^^"#]],
+        );
     }
 }

@@ -156,7 +156,8 @@ impl Pass<'_> {
         let keep: Vec<bool> = (0..block.len())
             .map(|row| {
                 let tombstone = block.value(row).is_none() && block.key(row).is_some();
-                let keep = !self.newest.supersedes(block, row) && !(tombstone && due);
+                let gone = self.newest.supersedes(block, row) || (tombstone && due);
+                let keep = !gone;
                 tombstones |= keep && tombstone;
                 keep
             })

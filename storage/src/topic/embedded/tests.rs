@@ -131,9 +131,11 @@ fn records_and_state_are_committed_together() {
     // Nothing of a commit that cannot be.
     let mut commit = topics.store.begin();
     commit.put_meta(b"epoch", b"2");
-    commit.append("t", &new_records(0, &[row.clone()])).unwrap();
     commit
-        .append("none", &new_records(0, &[row.clone()]))
+        .append("t", &new_records(0, std::slice::from_ref(&row)))
+        .unwrap();
+    commit
+        .append("none", &new_records(0, std::slice::from_ref(&row)))
         .unwrap();
     let error = topics.store.commit(commit, Durability::Sync).unwrap_err();
     assert!(matches!(error, Error::User(_)), "{error:?}");

@@ -38,7 +38,7 @@ use self::send::{RowHeaders, send};
 use self::session::{Session, Transaction};
 use self::verdict::Verdict;
 use super::KafkaTopics;
-use super::cluster::{Cluster, REQUEST_TIMEOUT};
+use super::cluster::Cluster;
 use super::context::WriteContext;
 use crate::record::NewRecords;
 use crate::topic::check_name;
@@ -215,9 +215,9 @@ impl TransactionalProducer {
         if session.transaction.take().is_none() {
             return Ok(());
         }
-        let producer = session.producer.clone();
+        let (producer, stopping) = (session.producer.clone(), self.stopping.clone());
         let done = self
-            .blocking(move || Ok(producer.abort_transaction(REQUEST_TIMEOUT)))
+            .blocking(move || Ok(commit::abort(&producer, &stopping)))
             .await?;
         done.map_err(|error| self.give_up("abort a transaction", &error))
     }

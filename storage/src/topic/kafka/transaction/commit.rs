@@ -1,4 +1,5 @@
-//! The end of a transaction: all rows delivered, the marker beside them, and both committed.
+//! The end of a transaction: all rows delivered, the marker beside them, and both committed; or
+//! none of it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,11 @@ use tokio::time::Instant;
 
 use super::SLICE;
 use super::verdict::Verdict;
+use crate::topic::kafka::cluster::REQUEST_TIMEOUT;
 use crate::topic::kafka::context::{Delivery, ReadContext, WriteContext};
+
+/// How long to wait for rows underway at once when they are not wanted any more.
+const ABORT_SLICE: Duration = Duration::from_millis(100);
 
 /// One commit under way, off the async threads.
 pub(super) struct Commit<'a> {
@@ -83,6 +88,28 @@ impl Commit<'_> {
             {
                 return Err(error);
             }
+        }
+    }
+}
+
+/// Aborts a transaction, off the async threads. Librdkafka waits for the fate of rows underway but
+/// does not look at what it learns of it: that is for whoever calls it to do.
+pub(super) fn abort(
+    producer: &BaseProducer<WriteContext>,
+    stopping: &AtomicBool,
+) -> std::result::Result<(), KafkaError> {
+    let begun = Instant::now();
+    loop {
+        let Err(error) = producer.abort_transaction(ABORT_SLICE) else {
+            return Ok(());
+        };
+        let over = begun.elapsed() > REQUEST_TIMEOUT || stopping.load(Ordering::Relaxed);
+        if Verdict::of(&error, false) != Verdict::Retry || over {
+            return Err(error);
+        }
+        let slice = Instant::now();
+        while producer.in_flight_count() > 0 && slice.elapsed() < ABORT_SLICE {
+            producer.poll(Duration::from_millis(1));
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::topic::kafka::context::{Delivery, ReadContext, WriteContext};
 use crate::topic::kafka::errors;
 use crate::{Error, Result};
 
+/// How long to wait before a question is asked again.
+const AGAIN_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What lasts from one `init` to the next.
 pub(super) struct Session {
     pub(super) producer: Arc<BaseProducer<WriteContext>>,
@@ -122,9 +125,20 @@ fn read_marker(
     let what = || format!("ask for the last epoch committed as \"{id}\"");
     let mut wanted = TopicPartitionList::new();
     wanted.add_partition(topic, 0);
-    let found = group
-        .committed_offsets(wanted, REQUEST_TIMEOUT)
-        .map_err(|error| cluster.error(what(), &error))?;
+    let begun = Instant::now();
+    let found = loop {
+        match group.committed_offsets(wanted.clone(), REQUEST_TIMEOUT) {
+            Ok(found) => break found,
+            // The group's coordinator may be new, or still be taking note of a commit.
+            Err(error)
+                if error.rdkafka_error_code().is_some_and(errors::is_retryable)
+                    && begun.elapsed() < REQUEST_TIMEOUT =>
+            {
+                std::thread::sleep(AGAIN_INTERVAL);
+            }
+            Err(error) => return Err(cluster.error(what(), &error)),
+        }
+    };
     let Some(element) = found.find_partition(topic, 0) else {
         return Ok(None);
     };
