@@ -1,3 +1,5 @@
+//! The store: commits, snapshots, expiry.
+
 use std::sync::Arc;
 
 use super::*;

@@ -266,15 +266,6 @@ fn check(history: History) -> Result<(), TestCaseError> {
             difference(query.name, &expected, &actual)
         );
     }
-    if history.partitions == 1 {
-        let actual = kappa.ask("SELECT k, WINDOWSTART, n, s FROM with_late");
-        let expected = model_of_late(&input.events);
-        prop_assert!(
-            actual == expected,
-            "{}",
-            difference("with_late", &expected, &actual)
-        );
-    }
     kappa.shut_down();
     Ok(())
 }
@@ -292,29 +283,6 @@ fn difference(name: &str, expected: &Table, actual: &Table) -> String {
         }
     }
     text
-}
-
-/// A row is late when its window's end and 15 ms have come, the row's own time included.
-fn model_of_late(events: &[(Event, i64)]) -> Table {
-    let mut stream_time = i64::MIN;
-    let mut windows: BTreeMap<(i32, i64), (i64, i64)> = BTreeMap::new();
-    for (event, _) in events {
-        let Some(k) = event.k else { continue };
-        stream_time = stream_time.max(event.time);
-        let start = event.time - event.time % 10;
-        if start + 10 + 15 > stream_time {
-            let (n, s) = windows.entry((k, start)).or_default();
-            *n += 1;
-            *s += event.v.unwrap_or(0);
-        }
-    }
-    let rows = windows.into_iter().map(|((k, start), (n, s))| {
-        [i64::from(k), start, n, s]
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    });
-    sorted(rows.collect())
 }
 
 fn sorted(mut rows: Table) -> Table {

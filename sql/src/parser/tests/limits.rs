@@ -1,8 +1,5 @@
 //! Statements meant to hurt. Each test runs on a thread with the stack Rust gives by default.
 
-use expect_test::expect;
-
-use super::refused;
 use crate::ast::Script;
 use crate::error::Error;
 use crate::parser::{CHAIN_MAX, NESTING_MAX, STATEMENT_BYTES_MAX, TERMS_MAX, UNIONS_MAX, parse};
@@ -47,10 +44,6 @@ fn parentheses() {
             refused_on_small_stack(text, "nested too deeply");
         }
     }
-    refused(
-        &format!("SELECT {}1 FROM t", "(".repeat(101)),
-        expect![[""]],
-    );
 }
 
 #[test]

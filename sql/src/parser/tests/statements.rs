@@ -222,7 +222,6 @@ fn push_or_pull() {
     for text in [
         "SELECT * FROM t",
         "SELECT emit FROM t",
-        "SELECT * FROM emit",
         "SELECT 'x EMIT CHANGES' FROM t",
         "WITH x AS (SELECT 1) SELECT * FROM x ORDER BY 1 LIMIT 2 OFFSET 1",
         "VALUES (1, 2)",

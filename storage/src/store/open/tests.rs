@@ -1,3 +1,5 @@
+//! Opening a store: what is made, what is refused, and why.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

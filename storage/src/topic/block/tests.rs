@@ -1,3 +1,5 @@
+//! Blocks: round trips, and damage found.
+
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, ListArray, StringArray, StructArray};

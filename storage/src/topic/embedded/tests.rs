@@ -1,3 +1,5 @@
+//! The embedded log: the conformance suite, retention and compaction.
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ use super::columns::Columns;
 use super::context::ReadContext;
 use super::properties::Origin;
 use super::queue::{BatchedQueue, PolledQueue, Queue, Stop};
-use super::transaction::{Marker, TransactionalProducer};
+use super::transaction::TransactionalProducer;
 use super::*;
 use crate::topic::FetchLimit;
 use crate::topic::conformance::{self, Backend, Row, new_records, rows_of};
@@ -433,51 +433,4 @@ async fn a_broker_that_went_away_is_read_on_when_it_is_back() {
         }
     };
     assert_eq!(rows[0].1, Row::new(3, "c", "3"));
-}
-
-fn marker(epoch: u64) -> Marker {
-    Marker {
-        engine: "e".into(),
-        query: "q".into(),
-        epoch,
-        plan: "p".into(),
-    }
-}
-
-/// What is not committed is beyond the end.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_transaction_is_the_end() {
-    let Some(broker) = Broker::shared() else {
-        return;
-    };
-    let topics = broker.connect().await;
-    let name = unique("open");
-    topics.create(&new_topic(&name, 1)).await.unwrap();
-    topics
-        .append(&name, &[new_records(0, &[Row::new(1, "a", "1")])])
-        .await
-        .unwrap();
-    let mut writer = TransactionalProducer::new(&topics, &unique("writer"), &name).unwrap();
-    writer.init().await.unwrap();
-    writer.begin().await.unwrap();
-    writer
-        .send(&name, new_records(0, &[Row::new(2, "b", "2")]), 1, 0)
-        .await
-        .unwrap();
-    topics
-        .append(&name, &[new_records(0, &[Row::new(3, "c", "3")])])
-        .await
-        .unwrap();
-    let end = async || topics.offsets(&name).await.unwrap()[0].end;
-    assert_eq!(end().await, 1);
-    assert_eq!(read(&topics, &name, 0).await.len(), 1);
-    writer.commit(&marker(1)).await.unwrap();
-    assert_eq!(end().await, 4);
-    let keys: Vec<_> = read(&topics, &name, 0)
-        .await
-        .into_iter()
-        .map(|row| row.1.key)
-        .collect();
-    assert_eq!(keys, [b"a", b"b", b"c"].map(|key| Some(key.to_vec())));
-    topics.delete(&name).await.unwrap();
 }

@@ -1,3 +1,5 @@
+//! What librdkafka says during a transaction, and what is made of it.
+
 use std::collections::BTreeMap;
 
 use super::*;
