@@ -6,7 +6,6 @@
 //! queries that are compared with DataFusion take rows of any age; what is late is compared with a
 //! model of a few lines ([`model_of_late`]).
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,11 +1,6 @@
 //! Tests against a real broker, which `KAPPA_TEST_SERVERS` (the folder `tests/servers`) starts.
 //! Without it they say so and pass.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test waits, and gives up in time"
-)]
-
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
