@@ -1,9 +1,9 @@
 //! The engine: statements in, running queries and answers out.
 //!
 //! The way of a statement: [`Session::execute`] parses it (`kappa-sql`), and one file under
-//! `statement/` carries it out. A continuous query becomes a [`query`] task that runs its plan in
+//! `statement/` carries it out. A continuous query becomes a `query` task that runs its plan in
 //! steps and commits state, offsets and output together; an ad hoc one runs once over a snapshot
-//! ([`pull`]). The one place where `kappa-sql` and `kappa-storage` meet.
+//! (`pull`). The one place where `kappa-sql` and `kappa-storage` meet.
 
 mod catalog;
 mod clock;
