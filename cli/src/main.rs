@@ -17,7 +17,9 @@ mod settings;
 mod shell;
 mod shutdown;
 mod signals;
+mod task;
 mod terminal;
+mod upkeep;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,7 @@ use runner::Runner;
 use settings::Settings;
 use signals::{Event, Signals};
 use terminal::Terminal;
+use upkeep::Upkeep;
 
 /// Statements are planned on these threads too, and a long WHERE clause is a deep tree.
 const STACK_BYTES: usize = 8 << 20;
@@ -89,6 +92,7 @@ fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
         Err(Opening::Stopped(event)) => return event.exit(),
     };
 
+    let upkeep = Upkeep::start(runtime, &engine, terminal);
     let clock = settings.config.clock.clone();
     let mut runner = Runner::new(
         engine.session(),
@@ -112,8 +116,8 @@ fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
             None => runtime.block_on(shell::run(&engine, &mut runner, terminal, &settings)),
         },
     };
-    // The session may hold what the engine wants to close.
-    drop(runner);
+    // Neither may hold what the engine wants to close.
+    drop((runner, upkeep));
     runtime.block_on(shutdown::shutdown(
         &engine, terminal, signals, &*clock, exit,
     ))

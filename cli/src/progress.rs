@@ -170,7 +170,6 @@ impl Drop for Keys {
 
 struct Bar {
     bar: ProgressBar,
-    rows_at_start: u64,
     rate: Rate,
 }
 
@@ -188,15 +187,13 @@ impl Bar {
         bar.set_prefix(query.id.clone());
         Self {
             bar,
-            rows_at_start: query.rows_in,
             rate: Rate::default(),
         }
     }
 
     fn show(&mut self, query: &QueryInfo, now_ms: i64) {
-        let done = query.rows_in - self.rows_at_start.min(query.rows_in);
-        self.bar.set_length(done + query.lag);
-        self.bar.set_position(done);
+        self.bar.set_length(query.rows_in + query.lag);
+        self.bar.set_position(query.rows_in);
         let rate = self.rate.next(query.rows_in, now_ms);
         self.bar.set_message(format!(
             "{} rows/s, {} to go (any key: do not wait)",

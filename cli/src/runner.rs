@@ -11,6 +11,7 @@ use kappa_engine::{Clock, Error, Response, Rows, Session, Subscription};
 use crate::output::{Format, Screen, writer};
 use crate::report::note;
 use crate::signals::{Event, Signals};
+use crate::task::{Pump, Task};
 use crate::terminal::Terminal;
 
 /// A push query that is so many records behind is said to be, so often at most.
@@ -109,17 +110,24 @@ impl Runner {
 
     async fn answer(&mut self, statement: &str) -> Result<Ended, Failure> {
         let started_ms = self.clock.monotonic_ms();
-        let response = tokio::select! {
+        let mut session = self.session.clone();
+        let text = statement.to_owned();
+        let mut task = Task::start(async move {
+            let response = session.execute(&text).await;
+            (session, response)
+        });
+        let (session, response) = tokio::select! {
             biased;
-            response = self.session.execute(statement) => response?,
+            ended = task.done() => ended?,
             event = self.signals.next() => {
                 if self.interactive {
-                    note(&self.terminal, "interrupted; the statement may have been carried out");
+                    note(&self.terminal, "\ninterrupted; the statement may have been carried out");
                 }
                 return Ok(Ended::Stopped(event));
             }
         };
-        match response {
+        self.session = session;
+        match response? {
             Response::Done(message) => self.done(&message, started_ms),
             Response::Rows(rows) => self.rows(rows, started_ms).await,
             Response::Push(subscription) => self.push(subscription).await,
@@ -144,21 +152,22 @@ impl Runner {
         Ok(Ended::Done)
     }
 
-    async fn rows(&mut self, mut rows: Rows, started_ms: i64) -> Result<Ended, Failure> {
+    async fn rows(&mut self, rows: Rows, started_ms: i64) -> Result<Ended, Failure> {
         let mut out = self.terminal.stdout();
         let mut count = 0;
         let mut ended = Ended::Done;
-        let mut printed = writer(
-            self.format,
-            rows.schema().clone(),
-            self.screen(false),
-            &mut out,
-        )?;
+        let schema = rows.schema().clone();
+        let mut rows = Pump::start(rows);
+        let mut printed = writer(self.format, schema, self.screen(false), &mut out)?;
         loop {
             let batch = tokio::select! {
                 biased;
                 event = self.signals.next() => {
                     ended = Ended::Stopped(event);
+                    printed.flush()?;
+                    if self.interactive {
+                        note(&self.terminal, "\ninterrupted");
+                    }
                     break;
                 }
                 batch = rows.next() => batch,
@@ -170,22 +179,21 @@ impl Runner {
                     printed.batch(&batch)?;
                 }
                 Some(Err(error)) => {
-                    printed.finish()?;
+                    // A header over nothing would look like an empty result.
                     drop(printed);
                     out.flush()?;
                     return Err(error.into());
                 }
             }
         }
-        printed.finish()?;
+        if ended == Ended::Done || count > 0 {
+            printed.finish()?;
+        }
         drop(printed);
         if ended == Ended::Done {
             self.footer(&mut out, count, Some(started_ms))?;
         }
         out.flush()?;
-        if ended != Ended::Done && self.interactive {
-            note(&self.terminal, "interrupted");
-        }
         Ok(ended)
     }
 

@@ -22,8 +22,10 @@ pub(crate) enum Layout {
 
 /// Between two columns: ` | `.
 const SEPARATOR: usize = 3;
-/// A column of text or a name is not made narrower than that.
-const LEAST: usize = 8;
+/// A column of text is not made narrower than that: a table of slivers reads worse than records.
+const LEAST: usize = 14;
+/// A name is cut to no less than that where its values are short.
+const LEAST_NAME: usize = 8;
 
 /// Fits the columns into a terminal; as they wish if there is none.
 pub(crate) fn fit(wishes: &[Wish], terminal: Option<usize>) -> Layout {
@@ -42,7 +44,7 @@ pub(crate) fn fit(wishes: &[Wish], terminal: Option<usize>) -> Layout {
     let least: Vec<usize> = wishes
         .iter()
         .map(|wish| {
-            let header = wish.header.min(LEAST);
+            let header = wish.header.min(LEAST_NAME);
             let body = if wish.rigid {
                 wish.body
             } else {

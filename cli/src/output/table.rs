@@ -231,12 +231,14 @@ impl<'a> Table<'a> {
                     shown.push_str(" | ");
                 }
             }
-            // Below a short last value there is nothing but padding.
-            let below = line > 0 && cells.last().is_some_and(|lines| line >= lines.len());
+            // Under a short last value, and in an empty one, there is nothing but padding.
+            let blank = cells
+                .last()
+                .is_some_and(|lines| lines.get(line).is_none_or(String::is_empty));
             writeln!(
                 self.out,
                 "{}",
-                if below {
+                if blank {
                     shown.trim_end_matches(' ')
                 } else {
                     &shown
@@ -427,13 +429,13 @@ mod tests {
             terminal(20),
             std::slice::from_ref(&batch),
             expect![[r#"
-                TEXT          |    N
-                --------------+-----
-                the quick     | 1234
-                brown fox     |
-                jumps         |
-                two           |    5
-                lines         |
+                -[ row 1 ]----
+                TEXT | the quick brown fox jumps
+                N    | 1234
+                -[ row 2 ]----
+                TEXT | two
+                     | lines
+                N    | 5
             "#]],
         );
         check(
@@ -566,9 +568,7 @@ mod tests {
                 TEXT                    |             N
                 ------------------------+--------------
                 longer than sixteen     |             2
-                TEXT         |                         N
-                -------------+--------------------------
-                much too lo… |      -9223372036854775808
+                much too long for any … | -9223372036854775808
             "#]],
         );
     }

@@ -1,0 +1,42 @@
+//! What must be done now and then while the program runs: topics forget what they need not keep.
+
+use std::time::Duration;
+
+use kappa_engine::Engine;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use crate::report::report;
+use crate::terminal::Terminal;
+
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Ends with it.
+pub(crate) struct Upkeep(JoinHandle<()>);
+
+impl Upkeep {
+    /// Keeps the engine's topics in shape until dropped.
+    pub(crate) fn start(runtime: &Runtime, engine: &Engine, terminal: &Terminal) -> Self {
+        let (engine, terminal) = (engine.clone(), terminal.clone());
+        Self(runtime.spawn(async move {
+            let mut told = None;
+            loop {
+                tokio::time::sleep(EVERY).await;
+                let failure = engine.maintain().await.err().map(|error| error.render());
+                // A disk that is full stays so for a while: once is enough.
+                if let Some(message) = &failure
+                    && told.as_ref() != Some(message)
+                {
+                    report(&terminal, message);
+                }
+                told = failure;
+            }
+        }))
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
