@@ -19,7 +19,7 @@
 //! | `a + b \|\| c` | `(a + b) \|\| c`, as in ksqlDB and Postgres |
 //!
 //! Hooks return sqlparser's errors, which are text. Ours have a place, a kind and a hint, so a
-//! hook keeps the error here and returns a ticket for it ([`KsqlDialect::keep`]).
+//! hook keeps the error here and returns a ticket for it (`KsqlDialect::keep`).
 
 mod infix;
 mod prefix;

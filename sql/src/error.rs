@@ -242,6 +242,11 @@ fn tidy(message: &str) -> String {
     if let Some(rest) = message.strip_prefix("Expected: ")
         && let Some((wanted, found)) = rest.split_once(", found: ")
     {
+        // A mark needs quotes in a sentence, a word such as FROM or an expression does not.
+        let wanted = match wanted {
+            mark if !mark.contains(char::is_alphanumeric) => quoted(mark),
+            words => words.to_owned(),
+        };
         return match found {
             "EOF" => format!("expected {wanted}, found the end of the statement"),
             found => format!("expected {wanted}, found {}", quoted(found)),
@@ -256,17 +261,20 @@ fn tidy(message: &str) -> String {
     }
 }
 
-/// A piece of the statement inside a message, kept short.
+/// A piece of the statement inside a message, kept short. What has quotes gets no others.
 pub(crate) fn quoted(found: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 40;
     let first_line = found.lines().next().unwrap_or_default();
-    if first_line.len() == found.len() && found.chars().count() <= SHOWN_CHARS_MAX {
-        format!("\"{found}\"")
+    let quote = if found.starts_with(['\'', '`']) {
+        ""
     } else {
-        format!(
-            "\"{}…\"",
-            first_line.chars().take(SHOWN_CHARS_MAX).collect::<String>()
-        )
+        "\""
+    };
+    if first_line.len() == found.len() && found.chars().count() <= SHOWN_CHARS_MAX {
+        format!("{quote}{found}{quote}")
+    } else {
+        let start: String = first_line.chars().take(SHOWN_CHARS_MAX).collect();
+        format!("{quote}{start}…{quote}")
     }
 }
 

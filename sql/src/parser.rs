@@ -1,7 +1,7 @@
 //! Text to statements.
 //!
-//! A script is cut at its semicolons ([`Splitter`]), every piece becomes tokens ([`lexer`]), is
-//! held against the limits ([`limits`]) and then read by a recursive descent of our own, one file
+//! A script is cut at its semicolons ([`Splitter`]), every piece becomes tokens (`lexer`), is
+//! held against the limits (`limits`) and then read by a recursive descent of our own, one file
 //! per family of statements. sqlparser reads expressions and whole pull queries on the same
 //! tokens. Nothing is looked up but types that CREATE TYPE named: what a name means is the
 //! planner's business.
@@ -16,6 +16,7 @@ pub(crate) mod keywords;
 pub(crate) mod lexer;
 mod limits;
 mod query;
+mod relation;
 mod show;
 mod split;
 mod statement;
@@ -62,7 +63,9 @@ pub fn parse_one(piece: Piece<'_>, custom: &CustomTypes) -> Result<Option<Parsed
 /// Parses an expression that stands alone.
 pub fn parse_expr(text: &str, custom: &CustomTypes) -> Result<Expr> {
     let dialect = KsqlDialect::new(custom.clone());
-    let lexed = lexer::lex(&dialect, text, Location::new(1, 1))?;
+    let start = Location::new(1, 1);
+    limits::check_size(text, Span::new(start, start))?;
+    let lexed = lexer::lex(&dialect, text, start)?;
     StatementParser::run(&dialect, text, lexed, |parser| {
         let expr = parser.expr()?;
         parser.end("the expression")?;

@@ -15,6 +15,7 @@ mod rewrite;
 mod scope;
 mod source;
 mod values;
+mod wildcard;
 
 pub use context::{RelationSource, Scan};
 pub use pull::plan_pull;

@@ -6,10 +6,11 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kappa_engine::{Config, Engine, Response, Session};
+use kappa_engine::{Config, Engine, ManualClock, Response, Session};
 use sqllogictest::{AsyncDB, ColumnType, DBOutput, DefaultColumnType};
 use tempfile::TempDir;
 
@@ -125,6 +126,8 @@ fn config(data_dir: &Path, variant: &Variant) -> Config {
     );
     let mut config = instance::config(data_dir, &[prefix]);
     config.bootstrap_servers = variant.bootstrap_servers.clone();
+    // A record at 0 is for Kafka's client one without a time.
+    config.clock = Arc::new(ManualClock::at(1_000));
     config
 }
 

@@ -154,7 +154,7 @@ pub enum Statement {
         /// Where it was written.
         key_span: Span,
     },
-    /// `DEFINE name = 'text'`: see [`crate::parser::substitute`].
+    /// `DEFINE name = 'text'`: see [`crate::parser::substitute()`].
     Define {
         /// The variable.
         name: Name,

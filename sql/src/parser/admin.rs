@@ -90,7 +90,7 @@ impl StatementParser<'_> {
             return Ok(Statement::Undefine(name));
         }
         self.expect(&Token::Eq)?;
-        let value = self.string("what the variable stands for")?;
+        let value = self.string("the text of the variable")?;
         Ok(Statement::Define { name, value })
     }
 }

@@ -4,9 +4,9 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
 use super::duration::{UNIT_WORDS, unit_ms};
 use super::statement::StatementParser;
-use super::tokens::Tokens;
+use super::tokens::{Tokens, list};
 use crate::ast::{Literal, Properties, Property};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, suggest};
 
 impl StatementParser<'_> {
     /// `[WITH (NAME = literal, …)]`
@@ -86,13 +86,17 @@ impl StatementParser<'_> {
         let (number, span) = self.integer(what)?;
         let unit = self.word().and_then(unit_ms);
         let Some(unit) = unit else {
-            let error = self.wanted_one_of(UNIT_WORDS, "");
+            let error = self.wanted(&list(UNIT_WORDS));
             return Err(match self.word() {
                 Some("WEEK" | "WEEKS") => error.hint("a week has 7 DAYS"),
                 Some("MONTH" | "MONTHS" | "YEAR" | "YEARS") => {
                     error.hint("months and years differ in length")
                 }
-                _ => error,
+                Some(word) => match suggest(word, both_numbers()) {
+                    Some(close) => error.hint(format!("did you mean {close}?")),
+                    None => error,
+                },
+                None => error,
             });
         };
         self.skip();
@@ -155,4 +159,11 @@ impl StatementParser<'_> {
         );
         joins && self.span().start == self.last_span().end
     }
+}
+
+/// The units in the plural and the singular.
+fn both_numbers() -> impl Iterator<Item = &'static str> {
+    UNIT_WORDS
+        .iter()
+        .flat_map(|unit| [*unit, unit.strip_suffix('S').unwrap_or(unit)])
 }

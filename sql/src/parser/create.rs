@@ -206,8 +206,10 @@ impl StatementParser<'_> {
         let name = self.name("the name of the type")?;
         self.expect_word("AS")?;
         let data_type = self.data_type()?;
-        self.dialect()
-            .add_custom_type(name.value.clone(), data_type.clone());
+        let dialect = self.dialect();
+        if !(if_not_exists && dialect.custom_types().contains_key(&name.value)) {
+            dialect.add_custom_type(name.value.clone(), data_type.clone());
+        }
         Ok(Statement::CreateType {
             if_not_exists,
             name,

@@ -81,7 +81,7 @@ impl StatementParser<'_> {
                 && columns.len() != row.len()
             {
                 return Err(Error::invalid(format!(
-                    "{} columns are named, but the row has {} values",
+                    "the row must have as many values as columns are named: {}, not {}",
                     columns.len(),
                     row.len()
                 ))

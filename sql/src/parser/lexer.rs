@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan
 
 use crate::dialect::KsqlDialect;
 use crate::error::{Error, Result, quoted};
+use crate::parser::split::open_comment;
 
 /// The tokens of a text.
 pub(crate) struct Lexed {
@@ -31,7 +32,9 @@ pub(crate) fn lex(dialect: &KsqlDialect, text: &str, start: Location) -> Result<
     Tokenizer::new(dialect, text)
         .tokenize_with_location_into_buf(&mut raw)
         .map_err(|mut error| {
-            error.location = shift(error.location, start);
+            // Where the comment starts, and not where the text ends.
+            let place = open_comment(text).unwrap_or(error.location);
+            error.location = shift(place, start);
             unfinished(Error::from(error))
         })?;
 

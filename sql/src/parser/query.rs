@@ -5,12 +5,9 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
 use super::keywords;
 use super::statement::StatementParser;
-use super::tokens::Tokens;
+use super::tokens::{Tokens, list};
 use super::window::WINDOWS;
-use crate::ast::{
-    ClauseSpans, Emit, Join, JoinKind, Name, Query, Relation, SelectItem, SelectItemKind,
-    Statement, TableRef,
-};
+use crate::ast::{ClauseSpans, Emit, Name, Query, SelectItem, SelectItemKind, Statement};
 use crate::error::{Error, Result, suggest};
 
 /// The clauses behind FROM. WINDOW may stand anywhere among them, the others in this order.
@@ -63,7 +60,7 @@ impl StatementParser<'_> {
         self.outer_word(|parser, ahead| {
             parser.word_at(ahead) == Some("EMIT")
                 && match parser.token_at_offset(ahead + 1) {
-                    Token::EOF => true,
+                    Token::EOF => parser.may_end_at(ahead - 1),
                     Token::Word(next) if next.quote_style.is_none() => {
                         suggest(&next.value, ["CHANGES", "FINAL"]).is_some()
                     }
@@ -71,6 +68,15 @@ impl StatementParser<'_> {
                 }
         })
         .is_some()
+    }
+
+    /// Whether a query could end behind that token: an EMIT there is no name.
+    fn may_end_at(&self, ahead: usize) -> bool {
+        match self.token_at_offset(ahead) {
+            Token::Word(word) => !keywords::is_reserved(word),
+            Token::RParen | Token::Number(..) | Token::SingleQuotedString(_) => true,
+            _ => false,
+        }
     }
 
     /// The first place outside of parentheses for which `wanted` holds, in tokens from here.
@@ -91,6 +97,9 @@ impl StatementParser<'_> {
     /// A pull query: SQL as DataFusion speaks it.
     pub(super) fn pull(&mut self) -> Result<Statement> {
         let window = self.outer_word(|parser, ahead| parser.is_window_at(ahead));
+        if let (Some(_), Some(open)) = (window, self.unclosed()) {
+            return Err(Error::syntax("the parenthesis is not closed").at(open));
+        }
         if let Some(ahead) = window {
             let span = self.span_at(ahead);
             return Err(Error::invalid("WINDOW is for continuous queries")
@@ -111,7 +120,7 @@ impl StatementParser<'_> {
         }
         let query = self.parse_query().map_err(|error| self.sql_error(error))?;
         if !self.at_end()
-            && let Some(error) = self.misspelt(&Clause::ALL.map(Clause::text))
+            && let Some(error) = self.misspelt_before()
         {
             return Err(error);
         }
@@ -135,7 +144,7 @@ impl StatementParser<'_> {
         if !self.eat_word("FROM") {
             return Err(self
                 .misspelt_alias(&items, &["FROM"])
-                .unwrap_or_else(|| self.wanted_one_of(&["FROM"], "")));
+                .unwrap_or_else(|| self.wanted_one_of(&["\",\"", "FROM"], "")));
         }
         let from = self.relation()?;
         let nowhere = Span::empty();
@@ -265,23 +274,33 @@ impl StatementParser<'_> {
         {
             return Err(error);
         }
-        Err(self.misspelt(&possible).unwrap_or_else(|| {
-            let clauses = super::tokens::list(&possible);
-            match possible.as_slice() {
-                [] => self.wanted("the end of the query"),
-                _ => self.wanted(&format!("{clauses} or the end of the query")),
-            }
-        }))
+        let close = self.word().and_then(|word| first_word(word, &possible));
+        let wanted: Vec<&str> = possible
+            .into_iter()
+            .chain(["the end of the query"])
+            .collect();
+        let error = self.wanted(&list(&wanted));
+        Err(match close {
+            Some(close) => error.hint(format!("did you mean {close}?")),
+            None => error,
+        })
     }
 
-    /// The word that is next, if it is nearly one of the clauses.
-    fn misspelt(&self, clauses: &[&str]) -> Option<Error> {
-        let close = self.word().and_then(|word| first_word(word, clauses))?;
-        let error = self.wanted(&format!(
-            "{} or the end of the query",
-            super::tokens::list(clauses)
-        ));
-        Some(error.hint(format!("did you mean {close}?")))
+    /// What is next cannot be, and the name before it is nearly a clause of a pull query.
+    fn misspelt_before(&self) -> Option<Error> {
+        const CLAUSES: &[&str] = &["FROM", "WHERE", "GROUP BY", "HAVING", "ORDER BY", "LIMIT"];
+        let last = self.token(self.index().checked_sub(1)?);
+        match &last.token {
+            Token::Word(word) if word.quote_style.is_none() && !keywords::is_reserved(word) => {
+                let name = Name {
+                    value: word.value.clone(),
+                    quoted: false,
+                    span: last.span,
+                };
+                self.misspelt_name(&name, CLAUSES)
+            }
+            _ => None,
+        }
     }
 
     fn misspelt_alias(&self, items: &[SelectItem], clauses: &[&str]) -> Option<Error> {
@@ -293,12 +312,13 @@ impl StatementParser<'_> {
         }
     }
 
-    fn misspelt_name(&self, name: &Name, clauses: &[&str]) -> Option<Error> {
+    /// The name, if it is nearly one of the clauses.
+    pub(super) fn misspelt_name(&self, name: &Name, clauses: &[&str]) -> Option<Error> {
         let close = (!name.quoted)
             .then(|| first_word(&name.value, clauses))
             .flatten()?;
-        let list = super::tokens::list(clauses);
-        let error = Error::syntax(format!("expected {list}, found \"{name}\"")).at(name.span);
+        let wanted = list(clauses);
+        let error = Error::syntax(format!("expected {wanted}, found \"{name}\"")).at(name.span);
         Some(error.hint(format!("did you mean {close}?")))
     }
 
@@ -333,7 +353,7 @@ impl StatementParser<'_> {
     }
 
     /// `[AS] name`
-    fn alias(&mut self) -> Result<Option<Name>> {
+    pub(super) fn alias(&mut self) -> Result<Option<Name>> {
         if self.eat_word("AS") {
             return self.name("a name after AS").map(Some);
         }
@@ -356,6 +376,7 @@ impl StatementParser<'_> {
             (Some("PARTITION"), Token::Word(next)) => next.value == "BY",
             (Some("EMIT"), Token::Word(_) | Token::EOF) => true,
             (Some("WITHIN"), Token::Number(..) | Token::LParen) => true,
+            (Some("WITHIN"), Token::Word(next)) => next.value != "ON",
             _ => false,
         }
     }
@@ -368,88 +389,8 @@ impl StatementParser<'_> {
             })
     }
 
-    fn relation(&mut self) -> Result<Relation> {
-        let source = self.table_ref()?;
-        let mut joins = Vec::new();
-        while let Some(join) = self.join()? {
-            joins.push(join);
-        }
-        if *self.token_at_offset(0) == Token::Comma {
-            return Err(self.not_yet("a list of sources").hint("write JOIN … ON …"));
-        }
-        Ok(Relation { source, joins })
-    }
-
-    fn table_ref(&mut self) -> Result<TableRef> {
-        if *self.token_at_offset(0) == Token::LParen {
-            return Err(self
-                .not_yet("a subquery")
-                .hint("give it a name: CREATE STREAM … AS SELECT …"));
-        }
-        let name = self.name("the name of a stream or table")?;
-        if *self.token_at_offset(0) == Token::Period {
-            return Err(self
-                .wanted("the end of the name")
-                .hint("names have no schema here"));
-        }
-        Ok(TableRef {
-            name,
-            alias: self.alias()?,
-        })
-    }
-
-    fn join(&mut self) -> Result<Option<Join>> {
-        let first = self.index();
-        let kind = match self.word() {
-            Some("JOIN") => JoinKind::Inner,
-            Some("INNER") => self.join_word(JoinKind::Inner),
-            Some("LEFT") => self.join_word(JoinKind::Left),
-            Some("RIGHT") => self.join_word(JoinKind::Right),
-            Some("FULL") => self.join_word(JoinKind::Full),
-            Some("CROSS") => return Err(self.not_yet("CROSS JOIN")),
-            _ => return Ok(None),
-        };
-        self.expect_word("JOIN")?;
-        let right = self.table_ref()?;
-        let within = self.within()?;
-        if self.word() == Some("USING") {
-            return Err(self.not_yet("USING").hint("write ON a.id = b.id"));
-        }
-        if !self.eat_word("ON") {
-            let wanted: &[&str] = if within.is_some() {
-                &["ON"]
-            } else {
-                &["WITHIN", "ON"]
-            };
-            return Err(self
-                .misspelt_source(&right, wanted)
-                .unwrap_or_else(|| self.wanted_one_of(wanted, " and the condition of the join")));
-        }
-        let on = self.expr()?;
-        Ok(Some(Join {
-            kind,
-            right,
-            within,
-            on,
-            span: self.span_from(first),
-        }))
-    }
-
-    fn misspelt_source(&self, source: &TableRef, clauses: &[&str]) -> Option<Error> {
-        self.misspelt_name(source.alias.as_ref()?, clauses)
-    }
-
-    /// `LEFT [OUTER]`
-    fn join_word(&mut self, kind: JoinKind) -> JoinKind {
-        self.skip();
-        if kind != JoinKind::Inner {
-            self.eat_word("OUTER");
-        }
-        kind
-    }
-
     /// What DataFusion can and a continuous query cannot, at the next token.
-    fn not_yet(&self, what: &str) -> Error {
+    pub(super) fn not_yet(&self, what: &str) -> Error {
         Error::unsupported(format!("{what} is not supported in a continuous query yet"))
             .at(self.span())
     }

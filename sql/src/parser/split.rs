@@ -4,6 +4,8 @@
 //! reading it, one that cannot be read leaves the others alone, and the shell can ask after every
 //! line whether a statement is complete.
 
+use datafusion::sql::sqlparser::tokenizer::Location;
+
 /// A stretch of a script up to a `;` or the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'a> {
@@ -98,6 +100,26 @@ pub fn complete(text: &str) -> bool {
     ended && matches!(state.inside, Inside::Nothing | Inside::LineComment)
 }
 
+/// Where a comment starts that is not closed.
+pub(crate) fn open_comment(text: &str) -> Option<Location> {
+    let mut state = State::default();
+    let mut at = Location::new(1, 1);
+    let mut open = None;
+    for c in text.chars() {
+        let before = state.inside;
+        state.ends_at(c);
+        if state.inside == Inside::BlockComment && before != Inside::BlockComment {
+            // It starts at the slash before.
+            open = Some(Location::new(at.line, at.column - 1));
+        }
+        at = match c {
+            '\n' => Location::new(at.line + 1, 1),
+            _ => Location::new(at.line, at.column + 1),
+        };
+    }
+    open.filter(|_| state.inside == Inside::BlockComment)
+}
+
 /// What the character before leaves us in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Inside {
@@ -188,6 +210,12 @@ mod tests {
     fn byte_order_mark_is_skipped() {
         let piece = Splitter::new("\u{feff}a;").next().unwrap();
         assert_eq!((piece.text, piece.offset, piece.column), ("a", 3, 2));
+    }
+
+    #[test]
+    fn open_comments() {
+        assert_eq!(open_comment("a\n b /* c"), Some(Location::new(2, 4)));
+        assert_eq!(open_comment("/* a */ '/*' -- /*"), None);
     }
 
     #[test]

@@ -201,6 +201,11 @@ impl<'a> StatementParser<'a> {
         }
     }
 
+    /// A parenthesis that is never closed.
+    pub(super) fn unclosed(&self) -> Option<Span> {
+        self.unclosed
+    }
+
     pub(super) fn dialect(&self) -> &'a KsqlDialect {
         self.dialect
     }

@@ -1,10 +1,10 @@
-//! WINDOW, and the WITHIN of a join.
+//! The WINDOW clause.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::statement::StatementParser;
 use super::tokens::Tokens;
-use crate::ast::{Window, WindowKind, Within};
+use crate::ast::{Window, WindowKind};
 use crate::error::{Error, Result};
 
 pub(super) const WINDOWS: &[&str] = &["TUMBLING", "HOPPING", "SESSION", "SLIDING"];
@@ -124,35 +124,5 @@ impl StatementParser<'_> {
                 return Ok(options);
             }
         }
-    }
-
-    /// `WITHIN 1 HOUR [GRACE PERIOD 1 DAY]` or `WITHIN (1 HOUR, 2 HOURS) …`, if it is next.
-    pub(super) fn within(&mut self) -> Result<Option<Within>> {
-        let first = self.index();
-        if !self.eat_word("WITHIN") {
-            return Ok(None);
-        }
-        let (before_ms, after_ms) = if self.eat(&Token::LParen) {
-            let before_ms = self.duration_ms("the time before")?;
-            self.expect(&Token::Comma)?;
-            let after_ms = self.duration_ms("the time after")?;
-            self.expect(&Token::RParen)?;
-            (before_ms, after_ms)
-        } else {
-            let both_ms = self.duration_ms("the time between rows")?;
-            (both_ms, both_ms)
-        };
-        let grace_ms = if self.eat_word("GRACE") {
-            self.expect_word("PERIOD")?;
-            Some(self.duration_ms("the grace period")?)
-        } else {
-            None
-        };
-        Ok(Some(Within {
-            before_ms,
-            after_ms,
-            grace_ms,
-            span: self.span_from(first),
-        }))
     }
 }

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{ObjectName, Statement, visit_relations};
 use super::context::{Context, Scan};
 use super::expr::{from_datafusion, options};
 use super::rewrite::rewrite;
+use super::wildcard::hide_pseudo_columns;
 use crate::ast::PullQuery;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
@@ -19,6 +20,7 @@ pub fn plan_pull(catalog: &Catalog, query: &PullQuery) -> Result<LogicalPlan> {
     let mut query = query.clone();
     rewrite(&mut query)?;
     check_relations(catalog, &query)?;
+    hide_pseudo_columns(catalog, &mut query);
     let context = Context {
         catalog,
         scan: Scan::Once,

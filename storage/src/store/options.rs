@@ -106,6 +106,8 @@ impl Setup {
     /// The column families to open.
     pub(super) fn families(&self, expiry: &Arc<Expiry>) -> Vec<ColumnFamilyDescriptor> {
         let mut state = self.family();
+        state.set_memtable_whole_key_filtering(true);
+        state.set_memtable_prefix_bloom_ratio(0.1);
         state.set_compaction_filter_factory(FilterFactory {
             expiry: expiry.clone(),
         });
@@ -118,7 +120,12 @@ impl Setup {
         let mut meta = self.family();
         meta.set_write_buffer_size(4 << 20);
         let named = |name, options| ColumnFamilyDescriptor::new(name, options);
+        // RocksDB insists on it. Its write buffer would else be the largest, and after a full disk
+        // RocksDB goes on only once there is room for the largest.
+        let mut unused = self.family();
+        unused.set_write_buffer_size(1 << 20);
         vec![
+            named(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, unused),
             named(META, meta),
             named(STATE, state),
             named(TOPICS, topics),
@@ -133,6 +140,8 @@ impl Setup {
         blocks.set_block_size(8 << 10);
         blocks.set_bloom_filter(10.0, false);
         blocks.set_optimize_filters_for_memory(true);
+        blocks.set_data_block_index_type(rocksdb::DataBlockIndexType::BinaryAndHash);
+        blocks.set_data_block_hash_ratio(0.75);
         // In the cache, or they would grow with the state and outside the memory limit. Split in
         // two levels, so that what is not in use can go.
         blocks.set_cache_index_and_filter_blocks(true);

@@ -51,11 +51,16 @@ impl Ours {
             .split("\nStatement:")
             .next()
             .unwrap_or_default();
-        if expected.len() > 8 && self.text.contains(expected.trim()) {
+        // The same sentence, or as much of one as says something.
+        let mut sentences = expected.split(['.', ':', '\n']).map(str::trim);
+        if sentences.any(|sentence| sentence.len() > 15 && self.text.contains(sentence)) {
             return Ok(());
         }
         let (theirs, own) = (ideas(expected), ideas(&self.text));
         let says = |idea| theirs.contains(&idea);
+        if says("statement") && own.contains(&"statement") {
+            return Ok(());
+        }
         match self.kind.as_str() {
             "Internal" => return Err("our bug"),
             _ if self.text.contains("not there yet") && !says("not supported") => {
@@ -83,13 +88,17 @@ impl Ours {
         if shared * 2 < theirs.len() {
             return Err("it speaks of other things");
         }
-        let (theirs, own) = (names(expected), names(&self.text));
-        if !theirs.is_empty() && !own.is_empty() && !theirs.iter().any(|name| own.contains(name)) {
-            return Err("it names other things");
-        }
-        match shared == 0 && !theirs.iter().any(|name| own.contains(name)) {
-            true => Err("it speaks of other things"),
-            false => Ok(()),
+        let (wanted, found) = (names(expected), names(&self.text));
+        let same_name = wanted.iter().any(|name| found.contains(name));
+        // All that ksqlDB speaks of is enough where it is more than one thing.
+        if same_name || (shared > 1 && shared == theirs.len()) {
+            Ok(())
+        } else if !wanted.is_empty() && !found.is_empty() {
+            Err("it names other things")
+        } else if shared == 0 {
+            Err("it speaks of other things")
+        } else {
+            Ok(())
         }
     }
 }
@@ -98,12 +107,12 @@ impl Ours {
 const IDEAS: &[(&str, &[&str])] = &[
     (
         "syntax",
-        &[
-            "syntax error",
-            "mismatched input",
-            "extraneous input",
-            "expected ",
-        ],
+        &["syntax error", "mismatched input", "extraneous input"],
+    ),
+    ("statement", &["unknown statement", "is not a statement"]),
+    (
+        "missing expression",
+        &["at least one expression", "expected an expression"],
     ),
     (
         "unknown",
@@ -127,6 +136,7 @@ const IDEAS: &[(&str, &[&str])] = &[
             "not support",
             "not there yet",
             "cannot be used",
+            "cannot be applied",
             "n't support",
         ],
     ),
@@ -154,6 +164,7 @@ const IDEAS: &[(&str, &[&str])] = &[
             "twice",
             "already exists",
             "same name",
+            "two columns",
         ],
     ),
     ("reserved", &["reserved"]),
@@ -196,7 +207,7 @@ const IDEAS: &[(&str, &[&str])] = &[
     ("replace", &["replace"]),
     ("alter", &["alter"]),
     ("topic", &["topic"]),
-    ("duration", &["duration", "time unit"]),
+    ("duration", &["duration", "time unit", "span of time"]),
     ("case", &["case expression", "case branch"]),
     ("table function", &["table function", "table-generating"]),
     ("arithmetic", &["arithmetic", "overflow"]),
@@ -316,6 +327,13 @@ mod tests {
             "expected a type",
             "ParseFailedException",
             "line 1: x"
+        ));
+        assert!(judge(
+            "Invalid",
+            "The 'KAFKA' format only supports a single field. Got: `A` INTEGER, `B` INTEGER",
+            class,
+            "Key format does not support schema.\nreason: The 'KAFKA' format only supports a single \
+             field. Got: [`A` INTEGER, `B` INTEGER]",
         ));
     }
 

@@ -44,9 +44,9 @@ fn first_words() {
     refused(
         "'x'",
         expect![[r#"
-        error: expected a statement, found "'x'"
-          1 | 'x'
-            | ^^^"#]],
+            error: expected a statement, found 'x'
+              1 | 'x'
+                | ^^^"#]],
     );
     refused(
         "SHOW TYPES SHOW SINKS",
@@ -111,9 +111,9 @@ fn create() {
     refused(
         "CREATE STREAM 'x' (a INT) WITH (A='x')",
         expect![[r#"
-        error: expected the name of the stream, found "'x'"
-          1 | CREATE STREAM 'x' (a INT) WITH (A='x')
-            |               ^^^ text is in single quotes, a name is not: `x`"#]],
+            error: expected the name of the stream, found 'x'
+              1 | CREATE STREAM 'x' (a INT) WITH (A='x')
+                |               ^^^ text is in single quotes, a name is not: `x`"#]],
     );
     refused(
         "CREATE STREAM s (a INT NOT NULL) WITH (A='x')",
@@ -192,9 +192,9 @@ fn with() {
     refused(
         "CREATE STREAM s (a INT) WITH (FORMAT 'JSON')",
         expect![[r#"
-        error: expected "=" and the value of FORMAT, found "'JSON'"
-          1 | CREATE STREAM s (a INT) WITH (FORMAT 'JSON')
-            |                                      ^^^^^^"#]],
+            error: expected "=" and the value of FORMAT, found 'JSON'
+              1 | CREATE STREAM s (a INT) WITH (FORMAT 'JSON')
+                |                                      ^^^^^^"#]],
     );
     refused(
         "CREATE STREAM s (a INT) WITH (FORMAT='JSON' PARTITIONS=4)",
@@ -245,9 +245,9 @@ fn queries() {
     refused(
         "SELECT a FROM t WHERE a = 1 GROPU BY a EMIT CHANGES",
         expect![[r#"
-        error: expected WINDOW, GROUP BY, PARTITION BY, HAVING, EMIT or LIMIT or the end of the query, found "GROPU"
-          1 | SELECT a FROM t WHERE a = 1 GROPU BY a EMIT CHANGES
-            |                             ^^^^^ did you mean GROUP BY?"#]],
+            error: expected WINDOW, GROUP BY, PARTITION BY, HAVING, EMIT, LIMIT or the end of the query, found "GROPU"
+              1 | SELECT a FROM t WHERE a = 1 GROPU BY a EMIT CHANGES
+                |                             ^^^^^ did you mean GROUP BY?"#]],
     );
     refused(
         "SELECT a FROM t EMIT CHANGE",
@@ -329,23 +329,23 @@ fn queries() {
     refused(
         "SELECT count(* FROM t EMIT CHANGES",
         expect![[r#"
-        error: expected ), found "FROM"
-          1 | SELECT count(* FROM t EMIT CHANGES
-            |                ^^^^"#]],
+            error: expected ")", found "FROM"
+              1 | SELECT count(* FROM t EMIT CHANGES
+                |                ^^^^"#]],
     );
     refused(
         "SELECT (a + (b * 2) FROM t",
         expect![[r#"
-        error: expected ), found "FROM"
-          1 | SELECT (a + (b * 2) FROM t
-            |                     ^^^^"#]],
+            error: expected ")", found "FROM"
+              1 | SELECT (a + (b * 2) FROM t
+                |                     ^^^^"#]],
     );
     refused(
         "SELECT a) FROM t EMIT CHANGES",
         expect![[r#"
-        error: expected FROM, found ")"
-          1 | SELECT a) FROM t EMIT CHANGES
-            |         ^"#]],
+            error: expected "," or FROM, found ")"
+              1 | SELECT a) FROM t EMIT CHANGES
+                |         ^"#]],
     );
     refused(
         "SELECT a FROM t) EMIT CHANGES",
@@ -371,9 +371,9 @@ fn queries() {
     refused(
         "SELECT a /* FROM t",
         expect![[r#"
-        error: the comment is not closed: */ is missing
-          1 | SELECT a /* FROM t
-            |                   ^"#]],
+            error: the comment is not closed: */ is missing
+              1 | SELECT a /* FROM t
+                |          ^"#]],
     );
     refused(
         "SELECT a +\nFROM t EMIT CHANGES",
@@ -459,9 +459,9 @@ fn pull_queries() {
     refused(
         "SELECT a FROM t GROPU BY a",
         expect![[r#"
-        error: expected the end of the statement, found "BY"
-          1 | SELECT a FROM t GROPU BY a
-            |                       ^^"#]],
+            error: expected FROM, WHERE, GROUP BY, HAVING, ORDER BY or LIMIT, found "GROPU"
+              1 | SELECT a FROM t GROPU BY a
+                |                 ^^^^^ did you mean GROUP BY?"#]],
     );
     refused(
         "SELECT a FROM t WINDOW TUMBLING (SIZE 1 HOUR) GROUP BY a",
@@ -487,9 +487,9 @@ fn pull_queries() {
     refused(
         "SELECT a FROM t LIMIT 1 LIMIT 2",
         expect![[r#"
-        error: expected WINDOW, WHERE, GROUP BY, PARTITION BY, HAVING, EMIT or LIMIT or the end of the query, found "LIMIT"
-          1 | SELECT a FROM t LIMIT 1 LIMIT 2
-            |                         ^^^^^ did you mean LIMIT?"#]],
+            error: expected the end of the statement, found "LIMIT"
+              1 | SELECT a FROM t LIMIT 1 LIMIT 2
+                |                         ^^^^^"#]],
     );
 }
 
@@ -526,9 +526,9 @@ fn joins() {
     refused(
         "SELECT * FROM a JOIN b WITHIN HOURS ON a.x = b.x EMIT CHANGES",
         expect![[r#"
-        error: expected WITHIN or ON, found "WITHIN"
-          1 | SELECT * FROM a JOIN b WITHIN HOURS ON a.x = b.x EMIT CHANGES
-            |                        ^^^^^^ did you mean WITHIN?"#]],
+            error: expected the time between rows, a whole number, found "HOURS"
+              1 | SELECT * FROM a JOIN b WITHIN HOURS ON a.x = b.x EMIT CHANGES
+                |                               ^^^^^"#]],
     );
     refused(
         "SELECT * FROM a JOIN b WITHN 1 HOUR ON a.x = b.x EMIT CHANGES",
@@ -558,9 +558,9 @@ fn windows() {
     refused(
         "SELECT * FROM a WINDOW TUMBLING (SIZE 1 HOUR EMIT CHANGES",
         expect![[r#"
-        error: WINDOW is for continuous queries
-          1 | SELECT * FROM a WINDOW TUMBLING (SIZE 1 HOUR EMIT CHANGES
-            |                 ^^^^^^ add EMIT CHANGES or EMIT FINAL, or query a table that has windows"#]],
+            error: the parenthesis is not closed
+              1 | SELECT * FROM a WINDOW TUMBLING (SIZE 1 HOUR EMIT CHANGES
+                |                                 ^"#]],
     );
     refused(
         "SELECT * FROM a WINDOW TUMBLING (SIZE 1 WEEK) EMIT CHANGES",
@@ -586,9 +586,9 @@ fn windows() {
     refused(
         "SELECT * FROM a WINDOW TUMBLING (SIZE 1 HUOR) EMIT CHANGES",
         expect![[r#"
-        error: expected MILLISECONDS, SECONDS, MINUTES, HOURS or DAYS, found "HUOR"
-          1 | SELECT * FROM a WINDOW TUMBLING (SIZE 1 HUOR) EMIT CHANGES
-            |                                         ^^^^"#]],
+            error: expected MILLISECONDS, SECONDS, MINUTES, HOURS or DAYS, found "HUOR"
+              1 | SELECT * FROM a WINDOW TUMBLING (SIZE 1 HUOR) EMIT CHANGES
+                |                                         ^^^^ did you mean HOUR?"#]],
     );
     refused(
         "SELECT * FROM a WINDOW TUMBLING (GRACE PERIOD 1 DAY) EMIT CHANGES",
@@ -646,9 +646,9 @@ fn insert() {
     refused(
         "INSERT INTO s (a, b) VALUES (1)",
         expect![[r#"
-        error: 2 columns are named, but the row has 1 values
-          1 | INSERT INTO s (a, b) VALUES (1)
-            |                             ^^^"#]],
+            error: the row must have as many values as columns are named: 2, not 1
+              1 | INSERT INTO s (a, b) VALUES (1)
+                |                             ^^^"#]],
     );
     refused(
         "INSERT INTO s (a, a) VALUES (1, 2)",
@@ -755,9 +755,9 @@ fn others() {
     refused(
         "SET 'a' 'b'",
         expect![[r#"
-        error: expected "=" and a value, found "'b'"
-          1 | SET 'a' 'b'
-            |         ^^^"#]],
+            error: expected "=" and a value, found 'b'
+              1 | SET 'a' 'b'
+                |         ^^^"#]],
     );
     refused(
         "SET 'a' = b",
@@ -769,9 +769,9 @@ fn others() {
     refused(
         "DEFINE x = 1",
         expect![[r#"
-        error: expected what the variable stands for in single quotes, found "1"
-          1 | DEFINE x = 1
-            |            ^"#]],
+            error: expected the text of the variable in single quotes, found "1"
+              1 | DEFINE x = 1
+                |            ^"#]],
     );
     refused(
         "ALTER STREAM s DROP COLUMN a",
@@ -808,8 +808,8 @@ fn places_in_a_script() {
     refused(
         "SHOW TYPES;\n\nSELECT a,\n\tb c d\nFROM t EMIT CHANGES;",
         expect![[r#"
-        error: expected FROM, found "d"
-          4 |     b c d
-            |         ^"#]],
+            error: expected "," or FROM, found "d"
+              4 |     b c d
+                |         ^"#]],
     );
 }

@@ -304,6 +304,12 @@ fn types_made_in_a_script_are_known_behind() {
 
     let custom = BTreeMap::from([("A".to_owned(), SqlType::Int)]);
     assert!(parse_with("CREATE STREAM s (x a) WITH (F='x')", &custom).is_ok());
+    let text = "CREATE TYPE IF NOT EXISTS a AS STRING; CREATE STREAM s (x a) WITH (F='x')";
+    let script = parse_with(text, &custom).unwrap();
+    let Statement::CreateSource { columns, .. } = &script.0[1].statement else {
+        panic!()
+    };
+    assert_eq!(columns[0].data_type, SqlType::Int);
     let gone = parse_with("DROP TYPE a; CREATE STREAM s (x a) WITH (F='x')", &custom).unwrap_err();
     assert_eq!(gone.kind, ErrorKind::Unknown);
 }

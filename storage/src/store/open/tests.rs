@@ -170,3 +170,96 @@ fn errors_say_what_to_do() {
     let full = directory_failed(Path::new("/x"), "commit", cases[0].0);
     assert!(full.is_retryable());
 }
+
+/// A small disk of its own, for those who may mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(megabytes: u32) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={megabytes}m");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(directory.path())
+            .output();
+        if mounted.is_ok_and(|mounted| mounted.status.success()) {
+            return Some(Self(directory));
+        }
+        eprintln!("no disk can be mounted here: a full one is not tested");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_survived() {
+    let Some(disk) = SmallDisk::mount(48) else {
+        return;
+    };
+    let ballast = disk.0.path().join("ballast");
+    fs::write(&ballast, vec![0; 16 << 20]).unwrap();
+    let directory = disk.0.path().join("data");
+    let options = StoreOptions {
+        memory_bytes: 16 << 20,
+        ..StoreOptions::default()
+    };
+    let store = Store::open(&directory, options.clone()).unwrap();
+    let mut written = 0_u32;
+    let write = |store: &Arc<Store>, number: u32| {
+        let mut commit = store.begin();
+        let mut value = vec![0; 64 << 10];
+        let mut seed = u64::from(number) + 1;
+        for byte in &mut value {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = (seed >> 33) as u8;
+        }
+        commit.put_state(&number.to_be_bytes(), &value);
+        store.commit(commit, Durability::Sync)
+    };
+    let error = loop {
+        match write(&store, written) {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 2000, "the disk never filled up");
+    };
+    assert!(error.is_retryable(), "{error}");
+    let message = error.to_string();
+    assert!(
+        message.contains("the disk is full; make room on it"),
+        "{message}"
+    );
+    assert!(
+        message.contains(&directory.display().to_string()),
+        "{message}"
+    );
+    let count = |store: &Store| {
+        let everything = Vec::new()..vec![0xff];
+        store
+            .scan_state(everything)
+            .take_rows(usize::MAX)
+            .unwrap()
+            .len() as u32
+    };
+    assert_eq!(count(&store), written, "what was committed can be read");
+    fs::remove_file(&ballast).unwrap();
+    let mut tries = 0;
+    while let Err(error) = write(&store, written) {
+        assert!(error.is_retryable(), "{error}");
+        tries += 1;
+        assert!(tries < 300, "it does not go on when there is room: {error}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    written += 1;
+    drop(store);
+    let store = Store::open(&directory, options).unwrap();
+    assert_eq!(count(&store), written);
+}

@@ -320,7 +320,7 @@ fn run(ops: Vec<Op>, cleanup: CleanupPolicy) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn a_log_does_as_its_model(ops in proptest::collection::vec(any_op(), 1..30)) {

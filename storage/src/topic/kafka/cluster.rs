@@ -86,7 +86,7 @@ impl Cluster {
             }
             left = left.saturating_sub(LOOK_INTERVAL);
             let health = &self.context.health;
-            let code = match health.refused() {
+            let code = match health.take_refused() {
                 Some(code) => code,
                 None if health.take_all_down() => Code::BrokerTransportFailure,
                 None if left.is_zero() => Code::OperationTimedOut,

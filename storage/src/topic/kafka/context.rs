@@ -39,19 +39,25 @@ impl Health {
         self.last.lock().as_ref().map(|(_, reason)| reason.clone())
     }
 
-    /// An error that no waiting will cure, if the last one was.
-    pub(super) fn refused(&self) -> Option<Code> {
-        let last = self.last.lock();
-        let code = last.as_ref().map(|(code, _)| *code);
-        code.filter(|code| {
-            matches!(
-                code,
-                Code::Authentication
-                    | Code::SaslAuthenticationFailed
-                    | Code::UnsupportedSASLMechanism
-                    | Code::SSL
-            )
-        })
+    /// An error that no waiting will cure, if the last one was, since this was last asked.
+    pub(super) fn take_refused(&self) -> Option<Code> {
+        let mut last = self.last.lock();
+        let (code, _) = last.as_ref()?;
+        let refused = matches!(
+            code,
+            Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::UnsupportedSASLMechanism
+                | Code::SSL
+        );
+        let code = *code;
+        if refused {
+            // The reason stays, for people.
+            if let Some((code, _)) = last.as_mut() {
+                *code = Code::BrokerTransportFailure;
+            }
+        }
+        refused.then_some(code)
     }
 
     /// Whether no broker could be reached, since this was last asked.
@@ -178,7 +184,7 @@ mod tests {
             &KafkaError::Global(Code::BrokerTransportFailure),
             "connection refused",
         );
-        assert_eq!(health.refused(), None);
+        assert_eq!(health.take_refused(), None);
         health.note(
             &KafkaError::Global(Code::AllBrokersDown),
             "1/1 brokers are down",
@@ -188,7 +194,9 @@ mod tests {
         assert!(!health.take_all_down());
         assert_eq!(health.troubles(), 2);
         health.note(&KafkaError::Global(Code::Authentication), "wrong password");
-        assert_eq!(health.refused(), Some(Code::Authentication));
+        assert_eq!(health.take_refused(), Some(Code::Authentication));
+        assert_eq!(health.take_refused(), None);
+        assert_eq!(health.last_reason().as_deref(), Some("wrong password"));
     }
 
     #[tokio::test]

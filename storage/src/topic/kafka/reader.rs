@@ -167,7 +167,7 @@ impl KafkaReader {
                 return Err(Error::Internal(what));
             }
         }
-        let refused = self.health.refused();
+        let refused = self.health.take_refused();
         let away = || self.health.take_all_down().then_some(Code::AllBrokersDown);
         let Some(code) = refused.or_else(away) else {
             return Ok(());

@@ -172,7 +172,8 @@ impl TransactionalProducer {
         sent.map_err(|error| self.give_up(&format!("write to topic \"{topic}\""), &error))
     }
 
-    /// Commits the rows sent, with `marker`. When this returns, both are there.
+    /// Commits the rows sent, with `marker`. When this returns, nothing can undo that; readers see
+    /// the rows a moment later.
     pub async fn commit(&mut self, marker: &Marker) -> Result<()> {
         let (producer, transaction) = self.transaction()?;
         let (producer, delivery) = (producer.clone(), transaction.delivery.clone());

@@ -104,7 +104,7 @@ fn init_transactions(
             Err(error) => error,
         };
         producer.poll(Duration::ZERO);
-        if let Some(code) = producer.context().health.refused() {
+        if let Some(code) = producer.context().health.take_refused() {
             return Err(KafkaError::Global(code));
         }
         let away = producer.context().health.take_all_down();

@@ -88,10 +88,18 @@ impl Sink {
         seen
     }
 
+    /// Kafka lets readers see a transaction a moment after it is committed.
     async fn assert_seen(&self, epochs: impl IntoIterator<Item = u64>) {
         let each: Vec<u64> = (0..10).collect();
         let expected: BTreeMap<_, _> = epochs.into_iter().map(|e| (e, each.clone())).collect();
-        assert_eq!(self.seen().await, expected);
+        let begun = Instant::now();
+        loop {
+            let seen = self.seen().await;
+            if seen == expected || begun.elapsed() > Duration::from_secs(10) {
+                assert_eq!(seen, expected);
+                return;
+            }
+        }
     }
 }
 
@@ -331,5 +339,47 @@ async fn misuse_is_an_error() {
             .to_string()
             .contains("\"no-such-topic\" does not exist"),
         "{error}"
+    );
+}
+
+/// What is not committed is beyond the end, and so is all that comes after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_transaction_is_the_end() {
+    let Some(sink) = Sink::new("open").await else {
+        return;
+    };
+    let (topics, topic) = (&sink.topics, &sink.topic);
+    let append = async |key: &str| {
+        let records = [new_records(0, &[Row::new(1, key, "v")])];
+        topics.append(topic, &records).await.unwrap();
+    };
+    let end = async || topics.offsets(topic).await.unwrap()[0].end;
+    append("a").await;
+    let mut writer = sink.producer();
+    writer.init().await.unwrap();
+    writer.begin().await.unwrap();
+    let records = new_records(0, &[Row::new(2, "b", "v")]);
+    writer.send(topic, records, 1, 0).await.unwrap();
+    let session = writer.session().unwrap();
+    while session.transaction.as_ref().unwrap().delivery.delivered() == 0 {
+        session.producer.poll(Duration::from_millis(1));
+    }
+    append("c").await;
+    assert_eq!(end().await, 1);
+    assert_eq!(read(topics, topic, 0).await.len(), 1);
+    writer.commit(&marker(1)).await.unwrap();
+    let begun = Instant::now();
+    while end().await != 4 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{}", end().await);
+    }
+    let rows = read(topics, topic, 0).await;
+    let keys: Vec<_> = rows
+        .iter()
+        .map(|(offset, row)| (*offset, row.key.clone()))
+        .collect();
+    let expected = [(0, "a"), (1, "b"), (2, "c")];
+    assert_eq!(
+        keys,
+        expected.map(|(offset, key)| (offset, Some(key.as_bytes().to_vec())))
     );
 }
