@@ -1,7 +1,8 @@
 //! The engine: one data directory, its topics, its catalog and its running queries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kappa_sql::catalog::Catalog;
 use kappa_storage::store::{Durability, Store, StoreOptions, View};
@@ -21,6 +22,9 @@ use crate::query::task::{QueryHandle, Shared};
 use crate::session::Session;
 use crate::statement;
 use crate::system::{RoutedTopics, SystemTables};
+
+/// How often it is looked whether what is committed can be read.
+const READABLE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// An open engine. Clones are the same engine.
 #[derive(Clone, Debug)]
@@ -159,7 +163,9 @@ impl Engine {
         &self.inner.topics
     }
 
-    /// Waits until all that topics hold now is processed and committed by all running queries.
+    /// Waits until all that topics hold now is processed and committed by all running queries, and
+    /// what they wrote can be read. A transaction that somebody else has open on such a topic is
+    /// waited for.
     ///
     /// # Errors
     /// A query that failed.
@@ -171,9 +177,30 @@ impl Engine {
                 worked |= query.flush().await?;
             }
             if !worked {
-                return Ok(());
+                break;
             }
         }
+        for topic in self.written_topics() {
+            let ends = self.inner.topics.written(&topic).await?;
+            loop {
+                let ranges = self.inner.topics.offsets(&topic).await?;
+                if ranges.iter().zip(&ends).all(|(range, end)| range.end >= *end) {
+                    break;
+                }
+                tokio::time::sleep(READABLE_INTERVAL).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The topics that running queries write.
+    fn written_topics(&self) -> BTreeSet<String> {
+        let catalog = self.inner.catalog.read();
+        let sinks = catalog.queries.values().map(|query| &query.sink);
+        sinks
+            .filter_map(|sink| catalog.relations.get(sink))
+            .map(|stored| stored.relation.topic.clone())
+            .collect()
     }
 
     /// The running queries.

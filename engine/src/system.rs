@@ -318,6 +318,10 @@ impl Topics for RoutedTopics {
         self.of(name).offsets(name).await
     }
 
+    async fn written(&self, name: &str) -> kappa_storage::Result<Vec<i64>> {
+        self.of(name).written(name).await
+    }
+
     async fn reader(
         &self,
         name: &str,

@@ -113,6 +113,13 @@ pub trait Topics: Send + Sync + Debug {
     /// The readable range of every partition, in partition order.
     async fn offsets(&self, name: &str) -> Result<Vec<OffsetRange>>;
 
+    /// The end of every partition, in partition order, with what is written and cannot be read yet:
+    /// rows of a transaction that is open, or was committed a moment ago.
+    async fn written(&self, name: &str) -> Result<Vec<i64>> {
+        let ranges = self.offsets(name).await?;
+        Ok(ranges.iter().map(|range| range.end).collect())
+    }
+
     /// A reader that stands at `positions` (partition, next offset). An offset outside the
     /// partition's range is an error of [`Reader::fetch`], never a silent jump.
     async fn reader(&self, name: &str, positions: &[(i32, i64)]) -> Result<Box<dyn Reader>>;

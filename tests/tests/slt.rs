@@ -22,14 +22,6 @@ use sqllogictest::{DefaultColumnType, Record, Runner, strict_column_validator};
 
 type SharedBroker = Arc<Mutex<Option<Broker>>>;
 
-/// Embedded topics, and Kafka's where `KAPPA_SLT_KAFKA=1`.
-fn variants() -> Vec<bool> {
-    match std::env::var("KAPPA_SLT_KAFKA").as_deref() {
-        Ok("1") => vec![false, true],
-        _ => vec![false],
-    }
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let broker = SharedBroker::default();
@@ -38,8 +30,7 @@ fn main() -> ExitCode {
         let text = std::fs::read_to_string(&file).unwrap();
         let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
         let one_partition = text.starts_with("# one partition");
-        // On Kafka only where asked for: those tests are not reliable yet.
-        for kafka in variants() {
+        for kafka in [false, true] {
             for restart in [false, true] {
                 for partitions in [1, 3] {
                     if one_partition && partitions > 1 {

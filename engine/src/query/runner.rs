@@ -116,12 +116,7 @@ impl Runner {
                 self.commit()?;
             }
             if rows == 0 {
-                let caught_up = self
-                    .sources
-                    .iter()
-                    .flat_map(|source| &source.partitions)
-                    .all(|partition| partition.at_end && partition.rows_waiting() == 0);
-                return Ok(match (self.dirty, caught_up) {
+                return Ok(match (self.dirty, self.caught_up()) {
                     (true, _) => Bout::Waiting,
                     (false, true) => Bout::Idle,
                     (false, false) => Bout::Waiting,
@@ -180,6 +175,14 @@ impl Runner {
             .iter()
             .flat_map(|source| &source.partitions)
             .all(|partition| partition.at_end && partition.rows_waiting() == 0)
+    }
+
+    /// Whether everything before these offsets is done: topic by topic, partition by partition.
+    pub(super) fn has_passed(&self, ends: &[Vec<i64>]) -> bool {
+        self.sources.iter().zip(ends).all(|(source, ends)| {
+            let mut partitions = source.partitions.iter().zip(ends);
+            partitions.all(|(partition, end)| partition.next_offset >= *end)
+        })
     }
 
     /// One step over what is waiting. Returns its number of rows.

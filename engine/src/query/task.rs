@@ -378,7 +378,7 @@ impl Task {
     /// Does what a command says; what stops the query comes back as an error.
     async fn obey(&mut self, command: Command, runner: Runner) -> Result<Runner, Stopped> {
         match command {
-            Command::Flush(answer) => match drain(runner, answer).await {
+            Command::Flush(answer) => match drain(runner, &self.shared.topics, answer).await {
                 Ok((runner, Ok(()))) => Ok(runner),
                 Ok((mut runner, Err(error))) => Err(self.failed(&mut runner, error)),
                 Err(error) => Err(Stopped::Failed(error)),
@@ -438,9 +438,22 @@ async fn measure_lag(
 /// is tried again by whoever asked for it, when the query has recovered.
 async fn drain(
     mut runner: Runner,
+    topics: &Arc<dyn Topics>,
     answer: oneshot::Sender<Result<bool>>,
 ) -> Result<(Runner, Result<()>)> {
     let before = runner.progress.epoch;
+    // A reader learns of the end it has come to only some time later, so the ends are asked for.
+    let mut ends = Vec::new();
+    for (topic, _) in runner.positions() {
+        match topics.written(&topic).await {
+            Ok(offsets) => ends.push(offsets),
+            Err(error) => {
+                let error = Error::from(error);
+                drop(answer.send(Err(error.clone())));
+                return Ok((runner, Err(error)));
+            }
+        }
+    }
     loop {
         let result;
         (runner, result) = work(runner, true).await?;
@@ -450,11 +463,13 @@ async fn drain(
                 drop(answer.send(if again { Ok(true) } else { Err(error.clone()) }));
                 return Ok((runner, Err(error)));
             }
-            Ok(Bout::Idle | Bout::Ended) => {
+            Ok(bout) if bout == Bout::Ended || (bout == Bout::Idle && runner.has_passed(&ends)) => {
                 drop(answer.send(Ok(runner.progress.epoch > before)));
                 return Ok((runner, Ok(())));
             }
-            Ok(Bout::Waiting) if !runner.caught_up() => {
+            // Nobody waits any more.
+            Ok(_) if answer.is_closed() => return Ok((runner, Ok(()))),
+            Ok(Bout::Idle | Bout::Waiting) => {
                 wait_for_input(&mut runner, Duration::from_millis(20)).await;
             }
             Ok(_) => {}

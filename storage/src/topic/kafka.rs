@@ -226,6 +226,16 @@ impl Topics for KafkaTopics {
         .await
     }
 
+    async fn written(&self, name: &str) -> Result<Vec<i64>> {
+        check_name(name)?;
+        let name = name.to_owned();
+        blocking(&self.cluster, move |cluster| {
+            let size = cluster.existing(&name)?;
+            cluster.written(&name, size.partitions)
+        })
+        .await
+    }
+
     async fn reader(&self, name: &str, positions: &[(i32, i64)]) -> Result<Box<dyn Reader>> {
         check_name(name)?;
         let (name, positions) = (name.to_owned(), positions.to_vec());

@@ -1,7 +1,7 @@
 //! A Kafka cluster: how its clients are configured, and the client that asks about topics.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -32,6 +32,8 @@ pub(super) struct Cluster {
     pub(super) servers: String,
     properties: Properties,
     asker: BaseConsumer<ReadContext>,
+    /// Asks about what is not committed, too.
+    writes_asker: OnceLock<BaseConsumer<ReadContext>>,
     context: ReadContext,
     pub(super) admin: AdminClient<ReadContext>,
     pub(super) appender: OnceCell<Appender>,
@@ -64,6 +66,7 @@ impl Cluster {
             servers: servers.to_owned(),
             properties,
             asker,
+            writes_asker: OnceLock::new(),
             context,
             admin,
             appender: OnceCell::new(),
@@ -193,8 +196,8 @@ impl Cluster {
 
     /// The readable ranges of the first `partitions` partitions.
     pub(super) fn ranges(&self, topic: &str, partitions: i32) -> Result<Vec<OffsetRange>> {
-        let starts = self.bounds(topic, 0..partitions, Offset::Beginning)?;
-        let ends = self.bounds(topic, 0..partitions, Offset::End)?;
+        let starts = self.bounds(&self.asker, topic, 0..partitions, Offset::Beginning)?;
+        let ends = self.bounds(&self.asker, topic, 0..partitions, Offset::End)?;
         Ok(starts
             .into_iter()
             .zip(ends)
@@ -205,16 +208,34 @@ impl Cluster {
     /// The readable range of one partition.
     pub(super) fn range(&self, topic: &str, partition: i32) -> Result<OffsetRange> {
         let one = partition..partition + 1;
-        let start = self.bounds(topic, one.clone(), Offset::Beginning)?;
-        let end = self.bounds(topic, one, Offset::End)?;
+        let start = self.bounds(&self.asker, topic, one.clone(), Offset::Beginning)?;
+        let end = self.bounds(&self.asker, topic, one, Offset::End)?;
         Ok(OffsetRange {
             start: start[0],
             end: end[0],
         })
     }
 
+    /// The end of every partition, open transactions included.
+    pub(super) fn written(&self, topic: &str, partitions: i32) -> Result<Vec<i64>> {
+        let asker = match self.writes_asker.get() {
+            Some(asker) => asker,
+            None => {
+                let mut config = consumer_config(&self.servers, &self.properties);
+                config.set("isolation.level", "read_uncommitted");
+                let made = config.create_with_context(self.context.clone());
+                let made = made.map_err(|error| {
+                    self.error(format!("ask for the end of topic \"{topic}\""), &error)
+                })?;
+                self.writes_asker.get_or_init(|| made)
+            }
+        };
+        self.bounds(asker, topic, 0..partitions, Offset::End)
+    }
+
     fn bounds(
         &self,
+        asker: &BaseConsumer<ReadContext>,
         topic: &str,
         partitions: std::ops::Range<i32>,
         bound: Offset,
@@ -228,10 +249,9 @@ impl Cluster {
                 .add_partition_offset(topic, partition, bound)
                 .map_err(failed)?;
         }
-        // The bounds are special timestamps to the broker. As the client reads committed records
+        // The bounds are special timestamps to the broker. To a client that reads committed records
         // only, the end is where the first open transaction begins.
-        let found = self
-            .asker
+        let found = asker
             .offsets_for_times(wanted, REQUEST_TIMEOUT)
             .map_err(failed)?;
         let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
