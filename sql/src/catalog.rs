@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 pub use crate::ast::Kind;
@@ -187,18 +187,22 @@ impl Relation {
         self.kind == Kind::Table && self.query.is_some()
     }
 
-    /// The schema an ad hoc query sees: declared and pseudo columns. A view's rows have no place
-    /// in a topic.
+    /// The schema an ad hoc query sees: declared and pseudo columns, with a window's bounds behind
+    /// the key, of which they are a part. A view's rows have no place in a topic.
     pub fn query_schema(&self) -> SchemaRef {
         let place = [column::ROWPARTITION, column::ROWOFFSET];
-        let fields = self
+        let bounds = [column::WINDOWSTART, column::WINDOWEND];
+        let mut fields: Vec<FieldRef> = self
             .scan_schema()
             .fields()
             .iter()
             .filter(|field| !field.name().starts_with('$'))
             .filter(|field| !(self.is_view() && place.contains(&field.name().as_str())))
             .cloned()
-            .collect::<Fields>();
+            .collect();
+        let keys = self.key_columns().count();
+        let is_value = |field: &FieldRef| !bounds.contains(&field.name().as_str());
+        fields[keys..].sort_by_key(is_value);
         Arc::new(Schema::new(fields))
     }
 }

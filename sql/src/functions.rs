@@ -1,4 +1,26 @@
-//! The functions of the dialect: all of DataFusion's, and KSQL's names for those that do the same.
+//! The functions of the dialect: KSQL's own, and all of DataFusion's whose names are free. Where
+//! DataFusion has one that does the same, it goes by KSQL's name, too.
+
+mod aggregate;
+mod array;
+mod as_value;
+mod bytes;
+mod json;
+mod lambda;
+mod map;
+mod mask;
+mod math;
+mod native;
+mod number;
+mod operator;
+mod regexp;
+mod table;
+mod text;
+mod time;
+mod url;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -8,29 +30,23 @@ use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::SessionConfig;
 
+use self::operator::Operators;
+pub(crate) use self::table::{cube, is_table_function};
+pub(crate) use self::time::{TAKE_UNITS, unit_ms};
+
 /// KSQL's names for scalar functions that DataFusion has under another.
-const SCALAR_ALIASES: [(&str, &str); 15] = [
-    ("len", "character_length"),
+const SCALAR_ALIASES: [(&str, &str); 4] = [
     ("ucase", "upper"),
     ("lcase", "lower"),
-    ("array_contains", "array_has"),
-    ("array_join", "array_to_string"),
-    ("chr", "chr"),
     ("ceiling", "ceil"),
-    ("generate_series", "generate_series"),
-    ("ifnull", "nvl"),
-    ("instr", "strpos"),
-    ("regexp_split_to_array", "regexp_split_to_array"),
-    ("split", "string_to_array"),
-    ("as_map", "map"),
-    ("sign", "signum"),
-    ("ln", "ln"),
+    ("ifnull", "coalesce"),
 ];
 
 /// KSQL's names for aggregate functions that DataFusion has under another.
 const AGGREGATE_ALIASES: [(&str, &str); 3] = [
-    ("collect_list", "array_agg"),
     ("stddev_sample", "stddev"),
+    // ksqlDB's is the variance, and stays so.
+    ("stddev_samp", "var"),
     ("correlation", "corr"),
 ];
 
@@ -73,10 +89,9 @@ impl Functions {
 
     fn of(state: &SessionState) -> Self {
         let mut scalar = state.scalar_functions().clone();
-        scalar.insert(
-            "as_value".into(),
-            Arc::new(ScalarUDF::from(crate::function::AsValue::new())),
-        );
+        for function in own() {
+            scalar.insert(function.name().to_owned(), Arc::new(function));
+        }
         for (alias, name) in SCALAR_ALIASES {
             if let Some(function) = scalar.get(name).cloned() {
                 scalar.entry(alias.into()).or_insert(function);
@@ -85,15 +100,25 @@ impl Functions {
         let mut aggregate = state.aggregate_functions().clone();
         for (alias, name) in AGGREGATE_ALIASES {
             if let Some(function) = aggregate.get(name).cloned() {
-                aggregate.entry(alias.into()).or_insert(function);
+                aggregate.insert(alias.into(), function);
             }
         }
+        for function in aggregate::all() {
+            aggregate.insert(function.name().to_owned(), Arc::new(function));
+        }
+        let mut higher_order = state.higher_order_functions().clone();
+        for function in lambda::all() {
+            higher_order.insert(function.name().to_owned(), Arc::new(function));
+        }
+        let operators: Arc<dyn ExprPlanner> = Arc::new(Operators);
         Self {
             scalar,
-            higher_order: state.higher_order_functions().clone(),
+            higher_order,
             aggregate,
             window: state.window_functions().clone(),
-            planners: state.expr_planners().to_vec(),
+            planners: std::iter::once(operators)
+                .chain(state.expr_planners().iter().cloned())
+                .collect(),
         }
     }
 
@@ -157,6 +182,22 @@ impl Functions {
         list.sort();
         list
     }
+}
+
+/// KSQL's own scalar functions.
+fn own() -> impl Iterator<Item = ScalarUDF> {
+    std::iter::once(ScalarUDF::from(as_value::AsValue::new()))
+        .chain(array::all())
+        .chain(bytes::all())
+        .chain(json::all())
+        .chain(map::all())
+        .chain(mask::all())
+        .chain(math::all())
+        .chain(regexp::all())
+        .chain(table::all())
+        .chain(text::all())
+        .chain(time::all())
+        .chain(url::all())
 }
 
 fn default_state() -> SessionState {

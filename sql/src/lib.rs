@@ -9,7 +9,6 @@ pub mod catalog;
 pub mod column;
 pub mod dialect;
 pub mod error;
-mod function;
 pub mod functions;
 pub mod java_time;
 pub mod node;

@@ -8,14 +8,19 @@ mod aggregate;
 mod context;
 mod expr;
 mod join;
+mod literal;
 mod projection;
 mod pull;
 mod query;
 mod rewrite;
 mod scope;
 mod source;
+mod table_function;
 mod values;
 mod wildcard;
+
+#[cfg(test)]
+pub(crate) use expr::plan_constant;
 
 pub use context::{RelationSource, Scan};
 pub use pull::plan_pull;

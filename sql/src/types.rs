@@ -5,6 +5,7 @@
 //! on the wire is the formats' business.
 
 mod arrow;
+mod casts;
 mod parse;
 
 use std::collections::BTreeMap;

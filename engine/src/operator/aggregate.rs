@@ -82,10 +82,10 @@ struct Touched {
     windows: Vec<i64>,
     /// Grouping columns of the touched groups, a chunk for each input batch.
     keys: Vec<Vec<ArrayRef>>,
-    /// Which touched groups had a row before the step, and that row: aggregates and row time.
+    /// Which touched groups had a row before the step, and that row's aggregates.
     old_of: Vec<Option<u32>>,
     old: Vec<Vec<ArrayRef>>,
-    old_rowtimes: Vec<i64>,
+    old_count: u32,
 }
 
 /// The operator.
@@ -221,13 +221,12 @@ impl GroupAggregate {
             }
             if self.spec.emit_old {
                 let exists = self.groups.exists[*slot as usize];
-                let at = (self.touched.old_rowtimes.len()) as u32;
-                self.touched.old_of.push(exists.then_some(at));
+                self.touched
+                    .old_of
+                    .push(exists.then_some(self.touched.old_count));
                 if exists {
                     old.push(*slot);
-                    self.touched
-                        .old_rowtimes
-                        .push(self.groups.rowtimes[*slot as usize]);
+                    self.touched.old_count += 1;
                 }
             }
         }
@@ -252,7 +251,7 @@ impl GroupAggregate {
             keys,
             old_of,
             old,
-            old_rowtimes,
+            old_count,
         } = touched;
         if slots.is_empty() {
             return Ok(RecordBatch::new_empty(Arc::clone(&self.spec.schema)));
@@ -263,7 +262,7 @@ impl GroupAggregate {
             .iter()
             .map(|slot| self.groups.rowtimes[*slot as usize])
             .collect();
-        if old_rowtimes.is_empty() {
+        if old_count == 0 {
             return self.output(
                 columns,
                 &windows,
@@ -273,7 +272,7 @@ impl GroupAggregate {
         }
         // The old row of a group, where it has one, then its new row.
         let old = concat_chunks(&old)?;
-        let mut order = Vec::with_capacity(slots.len() + old_rowtimes.len());
+        let mut order = Vec::with_capacity(slots.len() + old_count as usize);
         for (index, old) in old_of.iter().enumerate() {
             if let Some(old) = old {
                 order.push((index, Some(*old as usize)));
@@ -303,10 +302,8 @@ impl GroupAggregate {
                 .filter_map(|(row, _)| values.get(*row).copied())
                 .collect()
         };
-        let times = order
-            .iter()
-            .map(|(row, old)| old.map_or(rowtimes[*row], |old| old_rowtimes[old]))
-            .collect();
+        // What takes a row away has the time of what takes its place.
+        let times = order.iter().map(|(row, _)| rowtimes[*row]).collect();
         let ops = order
             .iter()
             .map(|(_, old)| {

@@ -215,7 +215,11 @@ impl Output {
         bounds: &Option<(Int64Array, Int64Array)>,
     ) -> Result<Encoded> {
         let rows = batch.num_rows();
-        let keyless = all_null(keys, rows);
+        // A key of several columns is a struct, which is there even if all of them are NULL.
+        let keyless = match keys {
+            [only] => all_null(std::slice::from_ref(only), rows),
+            _ => None,
+        };
         let mut key = self.key.encode(keys, keyless.as_ref(), rows)?;
         let value = self.value.encode(values, deleted, rows)?;
         let partitions = (self.partitions > 1).then(|| {

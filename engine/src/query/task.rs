@@ -665,12 +665,14 @@ async fn open(
     })
 }
 
-/// Runs a push query until its subscriber goes away, its LIMIT is reached or it fails.
+/// Runs a push query until its subscriber goes away, its LIMIT is reached or it fails. `opened` goes
+/// when its place in the topics is settled.
 pub(crate) async fn run_push(
     spec: QuerySpec,
     shared: Shared,
     sender: mpsc::Sender<Result<arrow::array::RecordBatch>>,
     status: Arc<Status>,
+    opened: oneshot::Sender<()>,
 ) {
     let spec = Arc::new(spec);
     let subscriber = super::push::Subscriber::new(&spec.plan, sender.clone());
@@ -679,6 +681,7 @@ pub(crate) async fn run_push(
         Ok(runner) => runner,
         Err(error) => return fail(error).await,
     };
+    drop(opened);
     loop {
         if let Target::Subscriber(subscriber) = &runner.target {
             subscriber.room().await;

@@ -13,6 +13,7 @@ use crate::session::Session;
 pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> {
     let Statement::CreateSource {
         or_replace,
+        source_only,
         kind,
         if_not_exists,
         name,
@@ -33,6 +34,19 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
     }
     if !or_replace {
         check_new(&catalog, name, *kind).map_err(fail)?;
+    }
+    if *or_replace
+        && let Some(there) = catalog.get(&name.value)
+        && (there.read_only || *source_only)
+    {
+        return Err(fail(
+            kappa_sql::Error::invalid(format!(
+                "Cannot add {} '{name}': CREATE OR REPLACE is not supported on source {}s.",
+                kind.word(),
+                kind.word()
+            ))
+            .at(name.span),
+        ));
     }
     let defaults = session.properties.defaults();
     let mut new = plan_source(&parsed.statement, &parsed.text, &defaults).map_err(fail)?;

@@ -61,6 +61,12 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
                 .at(name.span),
         ));
     }
+    if *delete_topic && relation.read_only {
+        return Err(fail(
+            kappa_sql::Error::invalid(format!("Cannot delete topic for read-only source: {name}"))
+                .at(name.span),
+        ));
+    }
     check_unused(engine, &relation).map_err(|error| fail(error.at(name.span)))?;
     remove_relation(engine, &relation, *delete_topic).await?;
     Ok(Response::Done(format!("{} {name} dropped", title(wanted))))

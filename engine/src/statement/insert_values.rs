@@ -31,9 +31,11 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
     let catalog = session.engine.catalog();
     let Some(relation) = catalog.get(&target.value).cloned() else {
         return Err(fail(
-            kappa_sql::Error::unknown(format!("{target} does not exist"))
-                .at(target.span)
-                .did_you_mean(&target.value, catalog.relations().map(|r| r.name.as_str())),
+            kappa_sql::Error::unknown(format!(
+                "Cannot insert values into an unknown stream/table: `{target}` does not exist"
+            ))
+            .at(target.span)
+            .did_you_mean(&target.value, catalog.relations().map(|r| r.name.as_str())),
         ));
     };
     let inserted =

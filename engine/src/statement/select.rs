@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kappa_sql::ast::{Parsed, PullQuery, Statement};
 use kappa_sql::planner::{Target, plan_pull, plan_query};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::create_as::{limits, start_at};
 use super::fail;
@@ -37,7 +37,16 @@ pub(super) async fn push(session: &Session, parsed: &Parsed) -> Result<Response>
         start: start_at(&session.properties),
     };
     let lag = Arc::clone(&status);
-    tokio::spawn(run_push(spec, session.engine.shared(), sender, status));
+    let (opened, open) = oneshot::channel();
+    tokio::spawn(run_push(
+        spec,
+        session.engine.shared(),
+        sender,
+        status,
+        opened,
+    ));
+    // What is written from now on is not missed. Nothing is ever sent: it is dropped.
+    drop(open.await);
     Ok(Response::Push(Subscription {
         schema,
         receiver,

@@ -21,6 +21,20 @@ impl Zone {
     /// UTC.
     pub const UTC: Self = Self::Region(Tz::UTC);
 
+    /// How far the zone is ahead of UTC at a time of UTC, in milliseconds. `None` beyond the
+    /// calendar.
+    pub fn offset_ms(self, ms: i64) -> Option<i64> {
+        let utc = DateTime::from_timestamp_millis(ms)?.naive_utc();
+        let seconds = match self {
+            Self::Fixed(offset) => offset.local_minus_utc(),
+            Self::Region(region) => region
+                .offset_from_utc_datetime(&utc)
+                .fix()
+                .local_minus_utc(),
+        };
+        Some(i64::from(seconds) * 1000)
+    }
+
     /// The zone's offset from UTC and its short name at that time of UTC.
     pub(super) fn at(self, utc: NaiveDateTime) -> (FixedOffset, String) {
         match self {

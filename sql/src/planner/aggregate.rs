@@ -95,6 +95,14 @@ pub(super) fn plan(
                     .at(query.spans.group_by),
             );
         }
+        // Apart from the columns that the groups bring along.
+        let planned = match &planned {
+            Expr::Column(column) if column::is_reserved(&column.name) => {
+                let name = format!("$GROUP_{}", group.len());
+                planned.alias(name)
+            }
+            _ => planned,
+        };
         if group.contains(&planned) {
             return Err(
                 Error::invalid(format!("GROUP BY names {expr} twice")).at(query.spans.group_by)
@@ -125,6 +133,9 @@ pub(super) fn plan(
     {
         let unknown = Error::unknown(format!("column {} does not exist", bound.name));
         return Err(bounds_misplaced(unknown, query).or_at(query.spans.select));
+    }
+    if scope.kind == Kind::Table {
+        check_retractable(&aggregates)?;
     }
     let input = Arc::clone(scope.plan.schema());
     let op = (scope.kind == Kind::Table).then(|| scope.op.clone());
@@ -168,6 +179,50 @@ pub(super) fn plan(
         scope.filter(Some(predicate))?;
     }
     Ok((scope, items))
+}
+
+/// Functions that cannot take a row back, by DataFusion's names and the dialect's.
+const NOT_RETRACTABLE: [(&str, &str); 9] = [
+    ("max", "MAX"),
+    ("min", "MIN"),
+    ("last_value", "LATEST_BY_OFFSET"),
+    ("first_value", "EARLIEST_BY_OFFSET"),
+    ("latest_by_offset", "LATEST_BY_OFFSET"),
+    ("earliest_by_offset", "EARLIEST_BY_OFFSET"),
+    ("collect_set", "COLLECT_SET"),
+    ("topk", "TOPK"),
+    ("topkdistinct", "TOPKDISTINCT"),
+];
+
+/// Over a table rows are not only added.
+fn check_retractable(aggregates: &[Expr]) -> Result<()> {
+    let mut refused: Vec<&str> = Vec::new();
+    for aggregate in aggregates {
+        let Expr::AggregateFunction(call) = aggregate else {
+            continue;
+        };
+        let found = NOT_RETRACTABLE
+            .iter()
+            .find(|(name, _)| *name == call.func.name());
+        if let Some((_, name)) = found
+            && !refused.contains(name)
+        {
+            refused.push(name);
+        }
+    }
+    refused.sort_unstable();
+    match refused.as_slice() {
+        [] => Ok(()),
+        [only] => Err(Error::invalid(format!(
+            "The aggregation function {only} cannot be applied to a table source, only to a stream \
+             source"
+        ))),
+        [first @ .., last] => Err(Error::invalid(format!(
+            "The aggregation functions {} and {last} cannot be applied to a table source, only to a \
+             stream source",
+            first.join(", ")
+        ))),
+    }
 }
 
 /// What to say where a window's bound is named before there are windows.
@@ -219,7 +274,8 @@ impl Outputs {
     fn of(node: &AggregateNode, input: &DFSchema) -> Self {
         use datafusion::logical_expr::UserDefinedLogicalNodeCore;
         let mut columns = node.schema().columns().into_iter().map(Expr::Column);
-        let group: Vec<_> = node.group.iter().cloned().zip(columns.by_ref()).collect();
+        let group = node.group.iter().map(|expr| expr.clone().unalias());
+        let group: Vec<_> = group.zip(columns.by_ref()).collect();
         let aggregates = node
             .aggregates
             .iter()
@@ -265,8 +321,8 @@ impl Outputs {
     }
 }
 
-/// KSQL's result of an aggregate where it differs from SQL's: SUM of INTEGER is an INTEGER, and
-/// SUM and AVG of no value are zero.
+/// KSQL's result of an aggregate where it differs from SQL's: SUM of INTEGER is an INTEGER, SUM and
+/// AVG of no value are zero, and so is the deviation of one; its correlation is not a number.
 fn ksql_result(call: &Expr, output: Expr, input: &DFSchema) -> Expr {
     let Expr::AggregateFunction(function) = call else {
         return output;
@@ -287,6 +343,8 @@ fn ksql_result(call: &Expr, output: Expr, input: &DFSchema) -> Expr {
         ("avg", Some(DataType::Int32 | DataType::Int64 | DataType::Float64)) => {
             coalesce(output, lit(0.0_f64))
         }
+        ("var" | "stddev", _) => coalesce(output, lit(0.0_f64)),
+        ("corr", _) => coalesce(output, lit(f64::NAN)),
         _ => output,
     }
 }

@@ -1,16 +1,19 @@
 //! Expressions: from the parser's to DataFusion's.
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, SchemaError};
+use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, SchemaError, plan_err};
+use datafusion::logical_expr::expr::{InList, TryCast};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, lit};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use super::context::{Context, Scan};
+use super::literal;
 use super::rewrite::rewrite;
 use crate::ast;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::types::SqlType;
 
 /// How DataFusion's planner reads our expressions.
 pub(crate) fn options() -> ParserOptions {
@@ -34,6 +37,18 @@ pub(crate) fn plan_expr(catalog: &Catalog, expr: &ast::Expr, schema: &DFSchema) 
         .sql_to_expr(expr, schema, &mut PlannerContext::new())
         .map_err(|error| from_datafusion(&error, schema))?;
     narrow(planned, schema).map_err(|error| from_datafusion(&error, schema))
+}
+
+/// Plans an expression without columns.
+#[cfg(test)]
+pub(crate) fn plan_constant(catalog: &Catalog, expr: &ast::Expr) -> Result<Expr> {
+    use datafusion::logical_expr::ExprSchemable;
+    let schema = DFSchema::empty();
+    let planned = plan_expr(catalog, expr, &schema)?;
+    planned
+        .get_type(&schema)
+        .map_err(|error| from_datafusion(&error, &schema))?;
+    Ok(planned)
 }
 
 /// What SQL text alone does not say: INTEGER literals are 32 bits wide where they fit, as in
@@ -65,10 +80,40 @@ fn narrow(expr: Expr, schema: &DFSchema) -> datafusion::common::Result<Expr> {
                 };
                 Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(left, op, Box::new(right))))
             }
+            Expr::InList(InList {
+                expr,
+                list,
+                negated,
+            }) => {
+                let list = literal::in_list(&expr, list, schema)?;
+                Transformed::yes(Expr::InList(InList::new(expr, list, negated)))
+            }
+            Expr::ScalarFunction(mut call) if call.name() == "make_array" => {
+                call.args = literal::array_items(call.args, schema)?;
+                Transformed::yes(Expr::ScalarFunction(call))
+            }
+            Expr::TryCast(cast) => {
+                check_cast(&cast, schema)?;
+                Transformed::no(Expr::TryCast(cast))
+            }
             other => Transformed::no(other),
         })
     })?;
     Ok(narrowed.data)
+}
+
+fn check_cast(cast: &TryCast, schema: &DFSchema) -> datafusion::common::Result<()> {
+    let from = cast.expr.get_type(schema)?;
+    let types = (
+        SqlType::from_arrow(&from),
+        SqlType::from_arrow(cast.field.data_type()),
+    );
+    match types {
+        (Some(from), Some(to)) if !from.casts_to(&to) => {
+            plan_err!("Cast of {from} to {to} is not supported")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_zero(value: &ScalarValue) -> bool {
@@ -93,10 +138,9 @@ pub(crate) fn from_datafusion(error: &DataFusionError, schema: &DFSchema) -> Err
         }
         other => other.to_string(),
     };
-    let text = text
-        .lines()
-        .next()
-        .unwrap_or_default()
+    let text = text.lines().next().unwrap_or_default();
+    let text = about_call(text)
+        .unwrap_or(text)
         .trim_end_matches('.')
         .to_owned();
     let it = match root {
@@ -113,6 +157,18 @@ pub(crate) fn from_datafusion(error: &DataFusionError, schema: &DFSchema) -> Err
         Some(span) => it.at(span),
         None => it,
     }
+}
+
+/// What one of our functions says about its arguments, out of what DataFusion put around it.
+fn about_call(text: &str) -> Option<&str> {
+    let says = [
+        "' does not accept parameters (",
+        "' cannot be resolved due to ",
+    ];
+    let said = says.iter().find_map(|says| text.find(says))?;
+    let start = text[..said].rfind("Function '")?;
+    let end = text.find(". No function matches").unwrap_or(text.len());
+    Some(&text[start..end])
 }
 
 fn field_not_found(error: &DataFusionError) -> Option<(&Column, &[Column])> {

@@ -48,7 +48,12 @@ pub(super) struct Output {
 }
 
 /// The selected expressions over the columns of `scope`, stars written out.
-pub(super) fn expand(catalog: &Catalog, query: &Query, scope: &Scope) -> Result<Vec<Item>> {
+pub(super) fn expand(
+    catalog: &Catalog,
+    query: &Query,
+    scope: &Scope,
+    target: Target,
+) -> Result<Vec<Item>> {
     let schema = schema_with_bounds(query, scope)?;
     let mut items = Vec::new();
     for item in &query.items {
@@ -56,7 +61,7 @@ pub(super) fn expand(catalog: &Catalog, query: &Query, scope: &Scope) -> Result<
         match &item.kind {
             SelectItemKind::Wildcard => {
                 for (alias, _) in &scope.sources {
-                    star(scope, alias, span, &mut items)?;
+                    star(scope, alias, target, span, &mut items)?;
                 }
             }
             SelectItemKind::QualifiedWildcard(source) => {
@@ -72,7 +77,7 @@ pub(super) fn expand(catalog: &Catalog, query: &Query, scope: &Scope) -> Result<
                             .did_you_mean(&source.value, names),
                     );
                 }
-                star(scope, &source.value, span, &mut items)?;
+                star(scope, &source.value, target, span, &mut items)?;
             }
             SelectItemKind::StructWildcard(base) => {
                 let planned = plan_expr(catalog, base, &schema).map_err(|e| e.or_at(span))?;
@@ -112,21 +117,37 @@ pub(super) fn expand(catalog: &Catalog, query: &Query, scope: &Scope) -> Result<
     Ok(items)
 }
 
-fn star(scope: &Scope, alias: &str, span: Span, items: &mut Vec<Item>) -> Result<()> {
+fn star(
+    scope: &Scope,
+    alias: &str,
+    target: Target,
+    span: Span,
+    items: &mut Vec<Item>,
+) -> Result<()> {
     let joined = scope.sources.len() > 1;
     let Some((_, relation)) = scope.sources.iter().find(|(name, _)| name == alias) else {
         return Err(Error::internal(format!("no source {alias}")));
     };
-    for column in relation.star_columns() {
+    // A window's bounds are a part of the key. A relation has them there; a subscriber is shown them.
+    let bounds: &[&str] = match relation.window {
+        Some(_) if target == Target::Push => &[column::WINDOWSTART, column::WINDOWEND],
+        _ => &[],
+    };
+    let columns = relation.star_columns();
+    let (key, value) = columns.split_at(relation.key_columns().count());
+    let name = |column: &&Column| column.name.clone();
+    let names = key.iter().map(name);
+    let names = names.chain(bounds.iter().map(|bound| (*bound).to_owned()));
+    for column in names.chain(value.iter().map(name)) {
+        let expr = qualified(alias, &column);
         let name = match joined {
-            true => Name::Given(format!("{alias}_{}", column.name)),
-            false => Name::Given(column.name.clone()),
+            true => Name::Given(format!("{alias}_{column}")),
+            false => Name::Column {
+                source: None,
+                name: column,
+            },
         };
-        items.push(Item {
-            expr: qualified(alias, &column.name),
-            name,
-            span,
-        });
+        items.push(Item { expr, name, span });
     }
     Ok(())
 }
@@ -192,6 +213,13 @@ fn names(scope: &Scope, items: &[Item]) -> Result<Vec<String>> {
         }
     }
     let joined = scope.sources.len() > 1;
+    // What a source calls one of its columns is no name for anything else.
+    let of_sources: HashSet<&str> = scope
+        .sources
+        .iter()
+        .flat_map(|(_, relation)| &relation.columns)
+        .map(|column| column.name.as_str())
+        .collect();
     let mut taken: HashSet<String> = HashSet::new();
     let mut next_generated = 0;
     let mut all = Vec::with_capacity(items.len());
@@ -208,7 +236,10 @@ fn names(scope: &Scope, items: &[Item]) -> Result<Vec<String>> {
             Name::Field(name) => {
                 let mut candidate = name.clone();
                 let mut number = 0;
-                while taken.contains(&candidate) || plain.contains(&candidate.as_str()) {
+                while taken.contains(&candidate)
+                    || plain.contains(&candidate.as_str())
+                    || of_sources.contains(candidate.as_str())
+                {
                     number += 1;
                     candidate = format!("{name}_{number}");
                 }
@@ -217,7 +248,10 @@ fn names(scope: &Scope, items: &[Item]) -> Result<Vec<String>> {
             Name::Generated => loop {
                 let candidate = format!("KSQL_COL_{next_generated}");
                 next_generated += 1;
-                if !taken.contains(&candidate) && !plain.contains(&candidate.as_str()) {
+                if !taken.contains(&candidate)
+                    && !plain.contains(&candidate.as_str())
+                    && !of_sources.contains(candidate.as_str())
+                {
                     break candidate;
                 }
             },

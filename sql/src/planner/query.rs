@@ -8,7 +8,7 @@ use datafusion::logical_expr::{ExprSchemable, LogicalPlan};
 use super::expr::{from_datafusion, plan_expr};
 use super::projection::{Item, Output};
 use super::scope::Scope;
-use super::{aggregate, join, projection};
+use super::{aggregate, join, projection, table_function};
 use crate::ast::{Emit, Query};
 use crate::catalog::{Catalog, Column, KeyWindow, Kind, Relation};
 use crate::error::{Error, Result};
@@ -61,9 +61,13 @@ pub fn plan_query(catalog: &Catalog, query: &Query, target: Target) -> Result<Co
     if let Some(filter) = &query.filter {
         let predicate = plan_expr(catalog, filter, scope.plan.schema())?;
         check_boolean(&predicate, &scope, "WHERE")?;
+        if table_function::contains(&predicate) {
+            return Err(Error::invalid("Table functions cannot be used in WHERE"));
+        }
         scope.filter(Some(predicate))?;
     }
-    let items = projection::expand(catalog, query, &scope)?;
+    let mut items = projection::expand(catalog, query, &scope, target)?;
+    table_function::plan(query, &mut scope, &mut items)?;
     let emit = query.emit.unwrap_or(Emit::Changes);
     let (scope, items) = if query.group_by.is_empty() {
         check_no_aggregation(query, &items, emit)?;

@@ -3,12 +3,15 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    self, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator,
-    FunctionArgumentList, FunctionArguments, Ident, NullTreatment, ObjectName, Value, VisitMut,
-    VisitorMut,
+    self, BinaryOperator, CastKind, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgOperator, FunctionArgumentList, FunctionArguments, Ident, NullTreatment, ObjectName,
+    Value, VisitMut, VisitorMut,
 };
 
+use crate::column;
 use crate::error::{Error, Result};
+use crate::functions::{TAKE_UNITS, unit_ms};
+use crate::java_time::{Pattern, Zone};
 use crate::types::SqlType;
 
 /// Rewrites an expression, or a whole query, in place.
@@ -35,10 +38,28 @@ impl VisitorMut for Rewriter {
 fn rewrite_node(expr: &mut Expr) -> Result<()> {
     match expr {
         Expr::Function(function) => rewrite_function(function)?,
+        Expr::BinaryOp { left, op, right } if is_comparison(op) => {
+            magic_times(left, right)?;
+            magic_times(right, left)?;
+        }
+        Expr::Between {
+            expr, low, high, ..
+        } => {
+            magic_times(expr, low)?;
+            magic_times(expr, high)?;
+        }
         // A value that cannot be cast is NULL in the dialect, not the end of the query.
         Expr::Cast { kind, .. } => *kind = CastKind::TryCast,
+        Expr::Array(array) if array.elem.is_empty() => {
+            return Err(Error::invalid(
+                "Array constructor cannot be empty. Please supply at least one element",
+            ));
+        }
         // 1E3 is a DOUBLE where 1.5 is a DECIMAL.
         Expr::Value(value) => {
+            if let Value::Number(text, _) = &value.value {
+                check_number(text).map_err(|error| error.at(value.span))?;
+            }
             if let Value::Number(text, _) = &value.value
                 && text.contains(['e', 'E'])
             {
@@ -71,7 +92,13 @@ fn rewrite_function(function: &mut Function) -> Result<()> {
                 let Expr::Identifier(field) = key else {
                     return Err(Error::syntax(format!("expected a field name, found {key}")));
                 };
-                args.extend([string(field.value), value]);
+                let field = string(field.value);
+                if args.iter().step_by(2).any(|known| *known == field) {
+                    return Err(Error::invalid(format!(
+                        "Duplicate field names found in STRUCT: {field}"
+                    )));
+                }
+                args.extend([field, value]);
             }
             replace(function, "named_struct", args);
         }
@@ -91,38 +118,153 @@ fn rewrite_function(function: &mut Function) -> Result<()> {
                 list.duplicate_treatment = Some(ast::DuplicateTreatment::Distinct);
             }
         }
-        "COLLECT_SET" => {
-            rename(function, "array_agg");
-            if let FunctionArguments::List(list) = &mut function.args {
-                list.duplicate_treatment = Some(ast::DuplicateTreatment::Distinct);
-            }
-        }
+        name if TAKE_UNITS.contains(&name) => unit_to_string(function),
         _ => {}
     }
     Ok(())
+}
+
+/// A number must be one of its type's.
+fn check_number(text: &str) -> Result<()> {
+    // With a minus before it the least BIGINT is one.
+    const LEAST: &str = "9223372036854775808";
+    if text.contains(['e', 'E']) {
+        let finite = text.parse::<f64>().is_ok_and(f64::is_finite);
+        return match finite {
+            true => Ok(()),
+            false => Err(Error::invalid(format!("Number overflows DOUBLE: {text}"))),
+        };
+    }
+    let whole = text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole && text != LEAST && text.parse::<i64>().is_err() {
+        return Err(Error::invalid(format!("Invalid numeric literal: {text}")));
+    }
+    Ok(())
+}
+
+/// A unit of time is a word in the dialect and a string to the function.
+fn unit_to_string(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))) = list.args.first_mut()
+        && let Expr::Identifier(word) = unit
+        && word.quote_style.is_none()
+        && unit_ms(&word.value).is_some()
+    {
+        *unit = string(word.value.clone());
+    }
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+    )
+}
+
+/// Where a pseudo column that is a time is compared with a text, the text is a time, of which the
+/// end may be missing: `ROWTIME > '2020-02-23T12'`.
+fn magic_times(column: &Expr, value: &mut Expr) -> Result<()> {
+    let name = match column {
+        Expr::Identifier(name) => name,
+        Expr::CompoundIdentifier(parts) => match parts.last() {
+            Some(name) => name,
+            None => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    let is_time = [column::ROWTIME, column::WINDOWSTART, column::WINDOWEND]
+        .iter()
+        .any(|time| name.value.eq_ignore_ascii_case(time));
+    if let Expr::Value(literal) = value
+        && let Value::SingleQuotedString(text) = &literal.value
+        && is_time
+    {
+        let ms = partial_timestamp(text).ok_or_else(|| {
+            Error::type_mismatch(format!(
+                "Failed to parse timestamp '{text}': {name} is compared with a time such as \
+                 '2020-02-23T12:30:00.000+0000', of which the end may be missing"
+            ))
+            .at(literal.span)
+        })?;
+        *value = Expr::value(Value::Number(ms.to_string(), false));
+    }
+    Ok(())
+}
+
+/// Milliseconds since 1970-01-01 UTC of a text such as `2020-02-23T12:30:00.000+0100`. What is
+/// missing is the first month, day or moment, and UTC.
+fn partial_timestamp(text: &str) -> Option<i64> {
+    let (date, rest) = match text.split_once('T') {
+        Some((date, rest)) => (date, rest),
+        None => (text, ""),
+    };
+    let (time, zone) = match rest.find(['+', '-', 'Z', '[']) {
+        Some(at) => (&rest[..at], rest[at..].parse().ok()?),
+        None => (rest, Zone::UTC),
+    };
+    let parts = date.split('-').count();
+    let date = format!("{date}{}", ["", "-01-01", "-01", ""].get(parts)?);
+    let time = match time.split(':').count() {
+        1 if time.is_empty() => "00:00:00".to_owned(),
+        1 => format!("{time}:00:00"),
+        2 => format!("{time}:00"),
+        _ => time.to_owned(),
+    };
+    let pattern = match time.split_once('.') {
+        None => "yyyy-MM-dd'T'HH:mm:ss".to_owned(),
+        Some((_, fraction)) => {
+            format!(
+                "yyyy-MM-dd'T'HH:mm:ss.{}",
+                "S".repeat(fraction.len().clamp(1, 9))
+            )
+        }
+    };
+    Pattern::compile(&pattern)
+        .ok()?
+        .parse(&format!("{date}T{time}"), zone)
+        .ok()
 }
 
 fn by_offset(function: &mut Function, name: &str) -> Result<()> {
     let FunctionArguments::List(list) = &mut function.args else {
         return Ok(());
     };
-    let ignore = match list.args.len() {
-        1 => true,
-        2 => match list.args.pop() {
-            Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))))
-                if matches!(value.value, Value::Boolean(_)) =>
-            {
-                value.value == Value::Boolean(true)
+    for (index, arg) in list.args.iter().enumerate().skip(1) {
+        let literal = matches!(
+            arg,
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(_)))
+        );
+        if !literal {
+            return Err(Error::invalid(format!(
+                "Parameter {} passed to function {} must be a literal constant, but was \
+                 expression: '{arg}'",
+                index + 1,
+                function.name
+            )));
+        }
+    }
+    let ignore = match list.args.as_slice() {
+        [_] => true,
+        [
+            _,
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))),
+        ] => {
+            match value.value {
+                Value::Boolean(ignore) => ignore,
+                // Of n values: a function of our own.
+                _ => return Ok(()),
             }
-            _ => {
-                return Err(Error::unsupported(format!(
-                    "{} of the last n values is not there yet",
-                    function.name
-                )));
-            }
-        },
+        }
         _ => return Ok(()),
     };
+    list.args.truncate(1);
     function.null_treatment = Some(if ignore {
         NullTreatment::IgnoreNulls
     } else {
@@ -187,4 +329,36 @@ fn arguments(args: Vec<Expr>) -> FunctionArguments {
 
 fn string(text: String) -> Expr {
     Expr::value(Value::SingleQuotedString(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::partial_timestamp;
+
+    #[test]
+    fn the_end_of_a_time_may_be_missing() {
+        let midnight = 1_582_416_000_000;
+        for (text, ms) in [
+            ("2020", 1_577_836_800_000),
+            ("2020-02", 1_580_515_200_000),
+            ("2020-02-23", midnight),
+            ("2020-02-23T23", midnight + 23 * 3_600_000),
+            ("2020-02-23T23:45", midnight + (23 * 60 + 45) * 60_000),
+            (
+                "2020-02-23T23:45:12",
+                midnight + ((23 * 60 + 45) * 60 + 12) * 1000,
+            ),
+            (
+                "2020-02-23T23:45:12.005",
+                midnight + ((23 * 60 + 45) * 60 + 12) * 1000 + 5,
+            ),
+            (
+                "2020-02-23T00:00:00+0445",
+                midnight - (4 * 60 + 45) * 60_000,
+            ),
+        ] {
+            assert_eq!(partial_timestamp(text), Some(ms), "{text}");
+        }
+        assert_eq!(partial_timestamp("yesterday"), None);
+    }
 }

@@ -90,6 +90,13 @@ pub fn plan_source(
         check_delimiter(with, property, &formats)?;
     }
     if columns.is_empty() {
+        let (_, value) = formats(with, None, defaults, name, &[])?;
+        if matches!(
+            value.format,
+            Format::Kafka | Format::Delimited | Format::None
+        ) {
+            return Err(Error::invalid("No columns supplied.").at(name.span));
+        }
         return Err(Error::unsupported(format!(
             "{name} has no columns, and reading them from a schema registry is not there yet"
         ))
@@ -113,6 +120,9 @@ pub fn plan_source(
     };
     let (key_format, value_format) = formats(with, None, defaults, name, &columns)?;
     let window = key_window(with, name)?;
+    if window.is_some() && !columns.iter().any(|column| column.role == Role::Key) {
+        return Err(Error::invalid("Windowed sources require a key column.").at(name.span));
+    }
     let relation = Relation {
         name: name.value.clone(),
         kind: *kind,
@@ -490,9 +500,20 @@ fn check_side(name: &Name, columns: &[Column], role: Role, side: SideFormat) -> 
             ))
             .at(name.span));
         }
-        Format::Kafka if held.len() > 1 => {
+        Format::None if role == Role::Value && !held.is_empty() => {
             return Err(Error::invalid(format!(
-                "The 'KAFKA' format only supports a single field. Got: {}",
+                "The 'NONE' format can only be used when no columns are defined. Got: [{}]",
+                held.iter()
+                    .map(|column| format!("`{}` {}", column.name, column.data_type))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ))
+            .at(name.span));
+        }
+        Format::Kafka if held.len() > 1 => {
+            let side = if role == Role::Key { "Key" } else { "Value" };
+            return Err(Error::invalid(format!(
+                "{side} format does not support schema: the 'KAFKA' format only supports a single field. Got: {}",
                 held.iter()
                     .map(|column| format!("`{}` {}", column.name, column.data_type))
                     .collect::<Vec<_>>()

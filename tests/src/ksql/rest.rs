@@ -97,6 +97,9 @@ impl Attempt<'_> {
         }
         let relations = Relation::all(&mut self.session).await?;
         let mut outputs = Outputs::of(self.case);
+        // What INSERT VALUES wrote is there before any input is.
+        self.engine.flush().await?;
+        outputs.look(&self.engine).await?;
         let mut answers = Vec::new();
         if self.case.query_first {
             for query in &queries {
