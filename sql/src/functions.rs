@@ -11,6 +11,7 @@ mod map;
 mod mask;
 mod math;
 mod native;
+mod null;
 mod number;
 mod operator;
 mod regexp;
@@ -35,12 +36,8 @@ pub(crate) use self::table::{cube, is_table_function};
 pub(crate) use self::time::{TAKE_UNITS, unit_ms};
 
 /// KSQL's names for scalar functions that DataFusion has under another.
-const SCALAR_ALIASES: [(&str, &str); 4] = [
-    ("ucase", "upper"),
-    ("lcase", "lower"),
-    ("ceiling", "ceil"),
-    ("ifnull", "coalesce"),
-];
+const SCALAR_ALIASES: [(&str, &str); 3] =
+    [("ucase", "upper"), ("lcase", "lower"), ("ceiling", "ceil")];
 
 /// KSQL's names for aggregate functions that DataFusion has under another.
 const AGGREGATE_ALIASES: [(&str, &str); 3] = [
@@ -193,6 +190,7 @@ fn own() -> impl Iterator<Item = ScalarUDF> {
         .chain(map::all())
         .chain(mask::all())
         .chain(math::all())
+        .chain(null::all())
         .chain(regexp::all())
         .chain(table::all())
         .chain(text::all())

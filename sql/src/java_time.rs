@@ -55,6 +55,12 @@ impl Pattern {
             .map_err(|why| format!("'{text}' does not match '{}': {why}", self.text))
     }
 
+    /// The same of the start of a text; what follows does not matter.
+    pub fn parse_start(&self, text: &str, default_zone: Zone) -> Result<i64, String> {
+        parse::parse_start(&self.items, text, default_zone)
+            .map_err(|why| format!("'{text}' does not match '{}': {why}", self.text))
+    }
+
     /// The local time in `zone` at `ms` milliseconds since 1970-01-01 UTC as text. The error says
     /// that the time is beyond the calendar (some 260,000 years).
     pub fn format(&self, ms: i64, zone: Zone) -> Result<String, String> {

@@ -39,6 +39,8 @@ pub(crate) struct Output {
     view: Option<ViewWriter>,
     pending: BTreeMap<i32, Vec<NewRecords>>,
     pending_bytes: usize,
+    /// Whether a key of nothing but NULLs is a key.
+    always_keyed: bool,
     /// Partition of the next records without a key.
     keyless_partition: i32,
 }
@@ -99,6 +101,7 @@ impl Output {
         })?;
         Ok(Self {
             kind: plan.kind,
+            always_keyed: plan.rekeyed && relation.key_columns().count() > 1,
             partitions: relation.partitions.max(1),
             key_columns,
             value_columns,
@@ -215,10 +218,9 @@ impl Output {
         bounds: &Option<(Int64Array, Int64Array)>,
     ) -> Result<Encoded> {
         let rows = batch.num_rows();
-        // A key of several columns is a struct, which is there even if all of them are NULL.
-        let keyless = match keys {
-            [only] => all_null(std::slice::from_ref(only), rows),
-            _ => None,
+        let keyless = match self.always_keyed {
+            true => None,
+            false => all_null(keys, rows),
         };
         let mut key = self.key.encode(keys, keyless.as_ref(), rows)?;
         let value = self.value.encode(values, deleted, rows)?;

@@ -35,10 +35,8 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
     if !or_replace {
         check_new(&catalog, name, *kind).map_err(fail)?;
     }
-    if *or_replace
-        && let Some(there) = catalog.get(&name.value)
-        && (there.read_only || *source_only)
-    {
+    let there = catalog.get(&name.value);
+    if *or_replace && (*source_only || there.is_some_and(|there| there.read_only)) {
         return Err(fail(
             kappa_sql::Error::invalid(format!(
                 "Cannot add {} '{name}': CREATE OR REPLACE is not supported on source {}s.",

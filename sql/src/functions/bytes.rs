@@ -67,12 +67,12 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         ),
     ];
     vec![
-        Native::new("to_bytes", TO_BYTES),
-        Native::new("from_bytes", FROM_BYTES),
-        Native::new("encode", ENCODE),
-        Native::new("int_from_bytes", INT_FROM_BYTES),
-        Native::new("bigint_from_bytes", BIGINT_FROM_BYTES),
-        Native::new("double_from_bytes", DOUBLE_FROM_BYTES),
+        Native::create("to_bytes", TO_BYTES),
+        Native::create("from_bytes", FROM_BYTES),
+        Native::create("encode", ENCODE),
+        Native::create("int_from_bytes", INT_FROM_BYTES),
+        Native::create("bigint_from_bytes", BIGINT_FROM_BYTES),
+        Native::create("double_from_bytes", DOUBLE_FROM_BYTES),
     ]
 }
 
@@ -126,15 +126,21 @@ impl Encoding {
                     text.strip_prefix(start)
                         .and_then(|rest| rest.strip_suffix('\''))
                 };
-                let digits = text
-                    .strip_prefix("0x")
-                    .or_else(|| quoted("x'"))
-                    .or_else(|| quoted("X'"))
-                    .unwrap_or(text);
-                // A first digit may be left out.
-                let odd = digits.len() % 2;
-                let padded = std::iter::repeat_n('0', odd).chain(digits.chars());
-                let nibbles = padded
+                let digits = match text.strip_prefix("0x") {
+                    Some(digits) => digits,
+                    None => {
+                        let digits = quoted("x'").or_else(|| quoted("X'")).unwrap_or(text);
+                        if !digits.len().is_multiple_of(2) {
+                            return None;
+                        }
+                        digits
+                    }
+                };
+                // Behind 0x the first digit may be left out, if it is zero.
+                let zero = (digits.len() % 2 == 1).then_some('0');
+                let nibbles = zero
+                    .into_iter()
+                    .chain(digits.chars())
                     .map(|c| c.to_digit(16).map(|digit| digit as u8))
                     .collect::<Option<Vec<u8>>>()?;
                 Some(
@@ -188,6 +194,11 @@ mod tests {
             Some(b"E".as_slice())
         );
         assert_eq!(Encoding::Hex.bytes("4g"), None);
+        assert_eq!(Encoding::Hex.bytes("123"), None);
+        assert_eq!(
+            Encoding::Hex.bytes("0x123").as_deref(),
+            Some([1, 0x23].as_slice())
+        );
         assert_eq!(Encoding::Hex.text(b"Ex"), "4578");
         assert_eq!(Encoding::Base64.text(b"Example!"), "RXhhbXBsZSE=");
         assert_eq!(

@@ -94,15 +94,15 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         }))
     })];
     vec![
-        Native::new("extractjsonfield", EXTRACT),
-        Native::new("is_json_string", IS_JSON),
-        Native::new("json_array_contains", CONTAINS),
-        Native::new("json_array_length", LENGTH),
-        Native::new("json_concat", CONCAT),
-        Native::new("json_items", ITEMS),
-        Native::new("json_keys", KEYS),
-        Native::new("json_records", RECORDS),
-        Native::new("to_json_string", TO_JSON),
+        Native::create("extractjsonfield", EXTRACT),
+        Native::create("is_json_string", IS_JSON),
+        Native::create("json_array_contains", CONTAINS),
+        Native::create("json_array_length", LENGTH),
+        Native::create("json_concat", CONCAT),
+        Native::create("json_items", ITEMS),
+        Native::create("json_keys", KEYS),
+        Native::create("json_records", RECORDS),
+        Native::create("to_json_string", TO_JSON),
     ]
 }
 

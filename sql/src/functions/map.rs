@@ -38,9 +38,9 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         entries,
     )];
     vec![
-        Native::new("map_union", UNION),
-        Native::new("as_map", AS_MAP),
-        Native::new("entries", ENTRIES),
+        Native::create("map_union", UNION),
+        Native::create("as_map", AS_MAP),
+        Native::create("entries", ENTRIES),
     ]
 }
 

@@ -34,11 +34,11 @@ pub(super) fn all() -> Vec<ScalarUDF> {
     static KEEP_LEFT: &[Overload] = partial!(Part::AllButLeft);
     static KEEP_RIGHT: &[Overload] = partial!(Part::AllButRight);
     vec![
-        Native::new("mask", MASK),
-        Native::new("mask_left", LEFT),
-        Native::new("mask_right", RIGHT),
-        Native::new("mask_keep_left", KEEP_LEFT),
-        Native::new("mask_keep_right", KEEP_RIGHT),
+        Native::create("mask", MASK),
+        Native::create("mask_left", LEFT),
+        Native::create("mask_right", RIGHT),
+        Native::create("mask_keep_left", KEEP_LEFT),
+        Native::create("mask_keep_right", KEEP_RIGHT),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal256Array};
 use arrow::compute::kernels::cmp;
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{cast, is_null, or};
+use arrow::compute::{cast, is_null, or, prep_null_mask_filter};
 use arrow::datatypes::{DECIMAL256_MAX_PRECISION, DataType, Decimal256Type, i256};
 use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
@@ -112,15 +112,15 @@ pub(super) fn all() -> Vec<ScalarUDF> {
     static GREATEST: &[Overload] = extreme!(|call| extreme(call, |a, b| cmp::gt(&a, &b)));
     static LEAST: &[Overload] = extreme!(|call| extreme(call, |a, b| cmp::lt(&a, &b)));
     vec![
-        Native::new("round", ROUND),
-        Native::new("trunc", TRUNC),
-        Native::new("sign", SIGN),
-        Native::new("ln", LN),
-        Native::new("log", LOG),
-        Native::new("power", POWER),
-        Native::new("geo_distance", GEO_DISTANCE),
-        Native::new("greatest", GREATEST),
-        Native::new("least", LEAST),
+        Native::create("round", ROUND),
+        Native::create("trunc", TRUNC),
+        Native::create("sign", SIGN),
+        Native::create("ln", LN),
+        Native::create("log", LOG),
+        Native::create("power", POWER),
+        Native::create("geo_distance", GEO_DISTANCE),
+        Native::create("greatest", GREATEST),
+        Native::create("least", LEAST),
     ]
 }
 
@@ -170,10 +170,11 @@ fn extreme(
     let mut best = Arc::clone(&call.args[0]);
     for next in &call.args[1..] {
         let better = wins(Arc::clone(next), Arc::clone(&best))?;
-        let better = or(
-            &arrow::compute::prep_null_mask_filter(&better),
-            &is_null(&best)?,
-        )?;
+        let better = match better.null_count() {
+            0 => better,
+            // A comparison with NULL: the next is better where it is the one that is there.
+            _ => or(&prep_null_mask_filter(&better), &is_null(&best)?)?,
+        };
         best = zip(&better, next, &best)?;
     }
     Ok(best)

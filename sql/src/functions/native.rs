@@ -13,8 +13,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimeUnit};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
-    Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::types::SqlType;
@@ -149,6 +148,9 @@ pub(super) fn list_of(item: DataType) -> DataType {
     DataType::new_list(item, true)
 }
 
+/// Makes types that must agree the same; `None` if they cannot be.
+pub(super) type Unify = fn(Vec<DataType>) -> Option<Vec<DataType>>;
+
 /// One way to call a function.
 #[derive(Clone, Copy)]
 pub(super) struct Overload {
@@ -156,8 +158,8 @@ pub(super) struct Overload {
     pub(super) params: &'static [Param],
     /// Whether the last one may come any number of times, or not at all.
     pub(super) variadic: bool,
-    /// Makes types that must agree the same: `None` if they cannot be.
-    pub(super) unify: Option<fn(Vec<DataType>) -> Option<Vec<DataType>>>,
+    /// Which of its types must agree.
+    pub(super) unify: Option<Unify>,
     /// The result's type.
     pub(super) returns: fn(&[DataType]) -> DataType,
     pub(super) run: fn(&Call<'_>) -> Result<ArrayRef>,
@@ -186,7 +188,7 @@ impl Overload {
     }
 
     /// Types must agree as `unify` says.
-    pub(super) const fn unify(mut self, unify: fn(Vec<DataType>) -> Option<Vec<DataType>>) -> Self {
+    pub(super) const fn unify(mut self, unify: Unify) -> Self {
         self.unify = Some(unify);
         self
     }
@@ -319,14 +321,10 @@ pub(super) struct Native {
 
 impl Native {
     /// The function of that name, whose result depends on nothing but its arguments.
-    pub(super) fn new(name: &'static str, overloads: &'static [Overload]) -> ScalarUDF {
+    pub(super) fn create(name: &'static str, overloads: &'static [Overload]) -> ScalarUDF {
         ScalarUDF::from(Self {
             name,
-            // Alone, UserDefined takes no call without arguments.
-            signature: Signature::one_of(
-                vec![TypeSignature::UserDefined, TypeSignature::Nullary],
-                Volatility::Immutable,
-            ),
+            signature: Signature::user_defined(Volatility::Immutable),
             overloads,
         })
     }

@@ -18,11 +18,16 @@ impl ExprPlanner for Operators {
         expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
-        let types = [&expr.left, &expr.right].map(|side| {
-            side.get_type(schema)
-                .ok()
-                .and_then(|of| SqlType::from_arrow(&of))
-        });
+        let types = [&expr.left, &expr.right].map(|side| type_of(side, schema));
+        if is_arithmetic(&expr.op)
+            && let [Some(one), None] | [None, Some(one)] = &types
+            && matches!(
+                one,
+                SqlType::Array(_) | SqlType::Map(..) | SqlType::Struct(_)
+            )
+        {
+            return plan_err!("Arithmetic on types {one} and NULL is not supported");
+        }
         let [Some(left), Some(right)] = types else {
             return Ok(PlannerResult::Original(expr));
         };
@@ -51,6 +56,17 @@ impl ExprPlanner for Operators {
         }
         Ok(PlannerResult::Original(expr))
     }
+}
+
+/// The type of one side. A whole number that is written out is an INT where it fits.
+fn type_of(expr: &Expr, schema: &DFSchema) -> Option<SqlType> {
+    if let Expr::Literal(ScalarValue::Int64(Some(value)), _) = expr
+        && i32::try_from(*value).is_ok()
+    {
+        return Some(SqlType::Int);
+    }
+    let of = expr.get_type(schema).ok()?;
+    SqlType::from_arrow(&of)
 }
 
 /// How ksqlDB calls a comparison.

@@ -48,10 +48,10 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         },
     )];
     vec![
-        Native::new("regexp_extract", EXTRACT),
-        Native::new("regexp_extract_all", EXTRACT_ALL),
-        Native::new("regexp_replace", REPLACE),
-        Native::new("regexp_split_to_array", SPLIT),
+        Native::create("regexp_extract", EXTRACT),
+        Native::create("regexp_extract_all", EXTRACT_ALL),
+        Native::create("regexp_replace", REPLACE),
+        Native::create("regexp_split_to_array", SPLIT),
     ]
 }
 

@@ -26,8 +26,8 @@ pub(super) fn all() -> Vec<ScalarUDF> {
     static EXPLODE: &[Overload] = &[takes(&[Array], ITEM, misplaced)];
     static CUBE_EXPLODE: &[Overload] = &[takes(&[Array], |types| types[0].clone(), misplaced)];
     vec![
-        Native::new("explode", EXPLODE),
-        Native::new("cube_explode", CUBE_EXPLODE),
+        Native::create("explode", EXPLODE),
+        Native::create("cube_explode", CUBE_EXPLODE),
     ]
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn cube() -> &'static Arc<ScalarUDF> {
         |types| list_of(types[0].clone()),
         run_cube,
     )];
-    FUNCTION.get_or_init(|| Arc::new(Native::new("cube", CUBE)))
+    FUNCTION.get_or_init(|| Arc::new(Native::create("cube", CUBE)))
 }
 
 fn run_cube(call: &Call<'_>) -> Result<ArrayRef> {

@@ -79,7 +79,7 @@ fn strings() {
         ("REGEXP_SPLIT_TO_ARRAY('aabcda', '(ab|cd)')", "[a, , a]"),
         ("URL_EXTRACT_PORT('http://localhost:8080/path')", "8080"),
         (
-            "URL_EXTRACT_PARAMETER('http://test.com?a%20b=c%20d', 'a b')",
+            "URL_EXTRACT_PARAMETER('http://localhost?a%20b=c%20d', 'a b')",
             "c d",
         ),
     ]);

@@ -116,21 +116,21 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         Ok(call.strings(|row| text.get(row).map(|text| text.trim_matches(|c| c <= ' '))))
     })];
     vec![
-        Native::new("len", LEN),
-        Native::new("initcap", INITCAP),
-        Native::new("instr", INSTR),
-        Native::new("substring", SUBSTRING),
-        Native::new("lpad", LPAD),
-        Native::new("rpad", RPAD),
-        Native::new("split", SPLIT),
-        Native::new("split_to_map", SPLIT_TO_MAP),
-        Native::new("chr", CHR),
-        Native::new("concat", CONCAT),
-        Native::new("concat_ws", CONCAT_WS),
-        Native::new("elt", ELT),
-        Native::new("field", FIELD),
-        Native::new("replace", REPLACE),
-        Native::new("trim", TRIM),
+        Native::create("len", LEN),
+        Native::create("initcap", INITCAP),
+        Native::create("instr", INSTR),
+        Native::create("substring", SUBSTRING),
+        Native::create("lpad", LPAD),
+        Native::create("rpad", RPAD),
+        Native::create("split", SPLIT),
+        Native::create("split_to_map", SPLIT_TO_MAP),
+        Native::create("chr", CHR),
+        Native::create("concat", CONCAT),
+        Native::create("concat_ws", CONCAT_WS),
+        Native::create("elt", ELT),
+        Native::create("field", FIELD),
+        Native::create("replace", REPLACE),
+        Native::create("trim", TRIM),
     ]
 }
 

@@ -27,7 +27,14 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 pub(super) fn all() -> Vec<ScalarUDF> {
     use Param::{BigInt, Date, Int, String, Time, Timestamp, Unit};
     static PARSE_DATE: &[Overload] = &[takes(&[String, String], DATE, |call| {
-        let parse = parser(call);
+        // ksqlDB reads dates with another of Java's classes, which lets anything follow.
+        let mut made = Remembered::new();
+        let parse = move |row| {
+            let pattern = pattern_of(&mut made, call.string(1).get(row)?)?;
+            pattern
+                .parse_start(call.string(0).get(row)?, Zone::UTC)
+                .ok()
+        };
         Ok(dates(call, days_of(parse)))
     })];
     static PARSE_TIME: &[Overload] = &[takes(&[String, String], TIME, |call| {
@@ -106,27 +113,27 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         move_timestamp(call, -1)
     })];
     vec![
-        Native::new("parse_date", PARSE_DATE),
-        Native::new("parse_time", PARSE_TIME),
-        Native::new("parse_timestamp", PARSE_TIMESTAMP),
-        Native::new("stringtodate", STRINGTODATE),
-        Native::new("stringtotimestamp", STRINGTOTIMESTAMP),
-        Native::new("format_date", FORMAT_DATE),
-        Native::new("datetostring", DATETOSTRING),
-        Native::new("format_time", FORMAT_TIME),
-        Native::new("format_timestamp", FORMAT_TIMESTAMP),
-        Native::new("timestamptostring", TIMESTAMPTOSTRING),
-        Native::new("convert_tz", CONVERT_TZ),
-        Native::new("from_days", FROM_DAYS),
-        Native::new("from_unixtime", FROM_UNIXTIME),
-        Native::new("unix_date", UNIX_DATE),
-        Native::new("unix_timestamp", UNIX_TIMESTAMP),
-        Native::new("dateadd", DATEADD),
-        Native::new("datesub", DATESUB),
-        Native::new("timeadd", TIMEADD),
-        Native::new("timesub", TIMESUB),
-        Native::new("timestampadd", TIMESTAMPADD),
-        Native::new("timestampsub", TIMESTAMPSUB),
+        Native::create("parse_date", PARSE_DATE),
+        Native::create("parse_time", PARSE_TIME),
+        Native::create("parse_timestamp", PARSE_TIMESTAMP),
+        Native::create("stringtodate", STRINGTODATE),
+        Native::create("stringtotimestamp", STRINGTOTIMESTAMP),
+        Native::create("format_date", FORMAT_DATE),
+        Native::create("datetostring", DATETOSTRING),
+        Native::create("format_time", FORMAT_TIME),
+        Native::create("format_timestamp", FORMAT_TIMESTAMP),
+        Native::create("timestamptostring", TIMESTAMPTOSTRING),
+        Native::create("convert_tz", CONVERT_TZ),
+        Native::create("from_days", FROM_DAYS),
+        Native::create("from_unixtime", FROM_UNIXTIME),
+        Native::create("unix_date", UNIX_DATE),
+        Native::create("unix_timestamp", UNIX_TIMESTAMP),
+        Native::create("dateadd", DATEADD),
+        Native::create("datesub", DATESUB),
+        Native::create("timeadd", TIMEADD),
+        Native::create("timesub", TIMESUB),
+        Native::create("timestampadd", TIMESTAMPADD),
+        Native::create("timestampsub", TIMESTAMPSUB),
     ]
 }
 

@@ -52,15 +52,15 @@ pub(super) fn all() -> Vec<ScalarUDF> {
         Ok(call.strings(|row| parameter(Url::parse(text.get(row)?)?.query?, name.get(row)?)))
     })];
     vec![
-        Native::new("url_decode_param", DECODE),
-        Native::new("url_encode_param", ENCODE),
-        Native::new("url_extract_fragment", FRAGMENT),
-        Native::new("url_extract_host", HOST),
-        Native::new("url_extract_parameter", PARAMETER),
-        Native::new("url_extract_path", PATH),
-        Native::new("url_extract_port", PORT),
-        Native::new("url_extract_protocol", PROTOCOL),
-        Native::new("url_extract_query", QUERY),
+        Native::create("url_decode_param", DECODE),
+        Native::create("url_encode_param", ENCODE),
+        Native::create("url_extract_fragment", FRAGMENT),
+        Native::create("url_extract_host", HOST),
+        Native::create("url_extract_parameter", PARAMETER),
+        Native::create("url_extract_path", PATH),
+        Native::create("url_extract_port", PORT),
+        Native::create("url_extract_protocol", PROTOCOL),
+        Native::create("url_extract_query", QUERY),
     ]
 }
 
@@ -211,12 +211,12 @@ mod tests {
 
     #[test]
     fn urls_have_parts() {
-        let url = Url::parse("http://test@confluent.io:8080/nested/path?query&jobs#top").unwrap();
+        let url = Url::parse("http://test@example.com:8080/nested/path?query&jobs#top").unwrap();
         assert_eq!(url.scheme, Some("http"));
-        assert_eq!((url.host(), url.port()), (Some("confluent.io"), Some(8080)));
+        assert_eq!((url.host(), url.port()), (Some("example.com"), Some(8080)));
         assert_eq!(url.path, "/nested/path");
         assert_eq!((url.query, url.fragment), (Some("query&jobs"), Some("top")));
-        let bare = Url::parse("www.confluent.io").unwrap();
+        let bare = Url::parse("www.example.com").unwrap();
         assert_eq!((bare.scheme, bare.host(), bare.port()), (None, None, None));
         assert_eq!(Url::parse("http://a b"), None);
     }

@@ -7,16 +7,25 @@ use super::{Field, Item, Minutes, Number, OffsetForm, Sign, Zone};
 
 /// The time that `text` says, in milliseconds since 1970-01-01 UTC, or why it says none.
 pub(super) fn parse(items: &[Item], text: &str, default_zone: Zone) -> Result<i64, String> {
+    let reader = read(items, text)?;
+    if reader.at < text.len() {
+        return Err(reader.here("expected the end"));
+    }
+    reader.fields.resolve(default_zone)
+}
+
+pub(super) fn parse_start(items: &[Item], text: &str, default_zone: Zone) -> Result<i64, String> {
+    read(items, text)?.fields.resolve(default_zone)
+}
+
+fn read<'a>(items: &[Item], text: &'a str) -> Result<Reader<'a>, String> {
     let mut reader = Reader {
         text,
         at: 0,
         fields: Fields::default(),
     };
     reader.items(items)?;
-    if reader.at < text.len() {
-        return Err(reader.here("expected the end"));
-    }
-    reader.fields.resolve(default_zone)
+    Ok(reader)
 }
 
 /// The fields that a text has named.

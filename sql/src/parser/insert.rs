@@ -81,7 +81,7 @@ impl StatementParser<'_> {
                 && columns.len() != row.len()
             {
                 return Err(Error::invalid(format!(
-                    "the row must have as many values as columns are named: {}, not {}",
+                    "the number of values in the row does not match the columns: {} are named, not {}",
                     columns.len(),
                     row.len()
                 ))

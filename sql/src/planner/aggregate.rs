@@ -17,6 +17,9 @@ use crate::column;
 use crate::error::{Error, Result};
 use crate::node::{self, AggregateNode, WindowSpec};
 
+/// How a grouping column is called that a pseudo column's name would hide.
+const GROUP: &str = "$GROUP_";
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Whether an aggregate function is called anywhere in `expr`.
@@ -98,7 +101,7 @@ pub(super) fn plan(
         // Apart from the columns that the groups bring along.
         let planned = match &planned {
             Expr::Column(column) if column::is_reserved(&column.name) => {
-                let name = format!("$GROUP_{}", group.len());
+                let name = format!("{GROUP}{}", group.len());
                 planned.alias(name)
             }
             _ => planned,
@@ -274,7 +277,10 @@ impl Outputs {
     fn of(node: &AggregateNode, input: &DFSchema) -> Self {
         use datafusion::logical_expr::UserDefinedLogicalNodeCore;
         let mut columns = node.schema().columns().into_iter().map(Expr::Column);
-        let group = node.group.iter().map(|expr| expr.clone().unalias());
+        let group = node.group.iter().map(|expr| match expr {
+            Expr::Alias(alias) if alias.name.starts_with(GROUP) => (*alias.expr).clone(),
+            other => other.clone(),
+        });
         let group: Vec<_> = group.zip(columns.by_ref()).collect();
         let aggregates = node
             .aggregates

@@ -99,7 +99,8 @@ fn narrow(expr: Expr, schema: &DFSchema) -> datafusion::common::Result<Expr> {
             other => Transformed::no(other),
         })
     })?;
-    Ok(narrowed.data)
+    // A lambda's parameters have the types of what they stand for, which may be narrower now.
+    Ok(narrowed.data.resolve_lambda_variables(schema)?.data)
 }
 
 fn check_cast(cast: &TryCast, schema: &DFSchema) -> datafusion::common::Result<()> {

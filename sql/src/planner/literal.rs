@@ -41,36 +41,82 @@ fn type_of(expr: &Expr, schema: &DFSchema) -> Option<SqlType> {
         .and_then(|of| SqlType::from_arrow(&of))
 }
 
-/// A text as a value of type `wanted`, where that is a number or a truth value.
+/// An item as a value of type `wanted`: texts that say a number or a truth value, and those in a
+/// constructor of an array or a map.
 fn read(item: Expr, wanted: &SqlType) -> Result<Expr> {
-    let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &item else {
-        return Ok(item);
-    };
+    match (item, wanted) {
+        (Expr::Literal(ScalarValue::Utf8(Some(text)), metadata), _) => {
+            match parsed(&text, wanted) {
+                Parsed::Value(value) => Ok(lit(value)),
+                Parsed::Same => Ok(Expr::Literal(ScalarValue::Utf8(Some(text)), metadata)),
+                Parsed::Wrong(name) => {
+                    plan_err!("invalid input syntax for type {name}: \"{text}\"")
+                }
+            }
+        }
+        // The keys of a map may be written as numbers.
+        (
+            Expr::Literal(number @ (ScalarValue::Int32(Some(_)) | ScalarValue::Int64(Some(_))), _),
+            SqlType::String,
+        ) => Ok(lit(number.to_string())),
+        (Expr::ScalarFunction(mut call), SqlType::Array(item)) if call.name() == "make_array" => {
+            call.args = call
+                .args
+                .into_iter()
+                .map(|arg| read(arg, item))
+                .collect::<Result<_>>()?;
+            Ok(Expr::ScalarFunction(call))
+        }
+        (Expr::ScalarFunction(mut call), SqlType::Map(key, value))
+            if call.name() == "map" && call.args.len() == 2 =>
+        {
+            let sides = [key, value].map(|side| SqlType::Array(side.clone()));
+            let args = call.args.into_iter().zip(&sides);
+            call.args = args
+                .map(|(arg, side)| read(arg, side))
+                .collect::<Result<_>>()?;
+            Ok(Expr::ScalarFunction(call))
+        }
+        (other, _) => Ok(other),
+    }
+}
+
+enum Parsed {
+    Value(ScalarValue),
+    /// A text is what is wanted.
+    Same,
+    /// A text that is none of the type of that name.
+    Wrong(&'static str),
+}
+
+fn parsed(text: &str, wanted: &SqlType) -> Parsed {
     let text = text.trim();
-    let read = match wanted {
-        SqlType::Int => text.parse::<i32>().ok().map(lit),
-        SqlType::BigInt => text.parse::<i64>().ok().map(lit),
-        SqlType::Double => text.parse::<f64>().ok().map(lit),
+    // `4.00` is an integer, too.
+    let whole = || match text.split_once('.') {
+        Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole.parse::<i64>(),
+        _ => text.parse::<i64>(),
+    };
+    let (value, name) = match wanted {
+        SqlType::Int => {
+            let value = whole().ok().and_then(|value| i32::try_from(value).ok());
+            (value.map(ScalarValue::from), "INTEGER")
+        }
+        SqlType::BigInt => (whole().ok().map(ScalarValue::from), "BIGINT"),
+        SqlType::Double => (text.parse::<f64>().ok().map(ScalarValue::from), "DOUBLE"),
         SqlType::Decimal { .. } => {
             let number = ScalarValue::Utf8(Some(text.to_owned())).cast_to(&wanted.to_arrow());
             let is_number = text.parse::<f64>().is_ok_and(f64::is_finite);
-            number
-                .ok()
-                .filter(|number| is_number && !number.is_null())
-                .map(lit)
+            (
+                number.ok().filter(|number| is_number && !number.is_null()),
+                "DECIMAL",
+            )
         }
-        SqlType::Boolean => truth(text).map(lit),
-        _ => return Ok(item),
+        SqlType::Boolean => (truth(text).map(ScalarValue::from), "BOOLEAN"),
+        _ => return Parsed::Same,
     };
-    match read {
-        Some(value) => Ok(value),
-        None => {
-            let name = match wanted {
-                SqlType::Decimal { .. } => "DECIMAL".to_owned(),
-                other => other.to_string(),
-            };
-            plan_err!("invalid input syntax for type {name}: \"{text}\"")
-        }
+    match value {
+        Some(value) => Parsed::Value(value),
+        None => Parsed::Wrong(name),
     }
 }
 

@@ -354,7 +354,10 @@ pub(super) fn project(
     let mut exprs = Vec::new();
     for (position, index) in order.into_iter().enumerate() {
         let item = &items[index];
-        let data_type = item.expr.get_type(schema).map_err(fail)?;
+        let data_type = item
+            .expr
+            .get_type(schema)
+            .map_err(|error| fail(error).or_at(item.span))?;
         let Some(sql_type) = SqlType::from_arrow(&data_type) else {
             return Err(Error::type_mismatch(format!(
                 "column {} has the type {data_type}, which a relation cannot have",

@@ -10,7 +10,7 @@ use super::projection::{Item, Output};
 use super::scope::Scope;
 use super::{aggregate, join, projection, table_function};
 use crate::ast::{Emit, Query};
-use crate::catalog::{Catalog, Column, KeyWindow, Kind, Relation};
+use crate::catalog::{Catalog, Column, KeyWindow, Kind, Relation, Role};
 use crate::error::{Error, Result};
 
 /// What a continuous query is for.
@@ -38,6 +38,8 @@ pub struct ContinuousPlan {
     pub columns: Vec<Column>,
     /// Window in the result's key.
     pub window: Option<KeyWindow>,
+    /// Whether PARTITION BY made the key: one of several columns is then always there.
+    pub rekeyed: bool,
     /// The relations read, the left-most first.
     pub sources: Vec<Arc<Relation>>,
     /// When rows are emitted.
@@ -95,6 +97,7 @@ pub fn plan_query(catalog: &Catalog, query: &Query, target: Target) -> Result<Co
         kind,
         columns,
         window,
+        rekeyed: !query.partition_by.is_empty(),
         sources,
         emit,
         limit: query.limit,
@@ -225,6 +228,13 @@ impl ContinuousPlan {
     pub fn into_columns_of(mut self, relation: &Relation) -> Result<Self> {
         use datafusion::logical_expr::{LogicalPlanBuilder, cast};
 
+        let is_header = |column: &&Column| matches!(column.role, Role::Headers | Role::Header(_));
+        if relation.columns.iter().any(|column| is_header(&column)) {
+            return Err(Error::invalid(format!(
+                "Cannot insert into {} because it has header columns",
+                relation.name
+            )));
+        }
         let expected: Vec<&Column> = relation
             .key_columns()
             .chain(relation.value_columns())
@@ -232,19 +242,14 @@ impl ContinuousPlan {
         let same = expected.len() == self.columns.len()
             && expected.iter().zip(&self.columns).all(|(a, b)| {
                 a.name == b.name
-                    && (a.role == crate::catalog::Role::Key)
-                        == (b.role == crate::catalog::Role::Key)
+                    && (a.role == Role::Key) == (b.role == Role::Key)
                     && widens(&b.data_type, &a.data_type)
             });
         if !same {
             let list = |columns: &mut dyn Iterator<Item = &Column>| {
                 columns
                     .map(|column| {
-                        let key = if column.role == crate::catalog::Role::Key {
-                            " KEY"
-                        } else {
-                            ""
-                        };
+                        let key = if column.role == Role::Key { " KEY" } else { "" };
                         format!("`{}` {}{key}", column.name, column.data_type)
                     })
                     .collect::<Vec<_>>()

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, CastKind, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgOperator, FunctionArgumentList, FunctionArguments, Ident, NullTreatment, ObjectName,
-    Value, VisitMut, VisitorMut,
+    OneOrManyWithParens, Value, VisitMut, VisitorMut,
 };
 
 use crate::column;
@@ -50,6 +50,16 @@ fn rewrite_node(expr: &mut Expr) -> Result<()> {
         }
         // A value that cannot be cast is NULL in the dialect, not the end of the query.
         Expr::Cast { kind, .. } => *kind = CastKind::TryCast,
+        // DataFusion makes small letters of parameters without quotes, and not of where they are used.
+        Expr::Lambda(lambda) => {
+            let params = match &mut lambda.params {
+                OneOrManyWithParens::One(param) => std::slice::from_mut(param),
+                OneOrManyWithParens::Many(params) => params.as_mut_slice(),
+            };
+            for param in params {
+                param.name.quote_style = Some('"');
+            }
+        }
         Expr::Array(array) if array.elem.is_empty() => {
             return Err(Error::invalid(
                 "Array constructor cannot be empty. Please supply at least one element",
@@ -118,6 +128,7 @@ fn rewrite_function(function: &mut Function) -> Result<()> {
                 list.duplicate_treatment = Some(ast::DuplicateTreatment::Distinct);
             }
         }
+        "REDUCE" => int_state(function),
         name if TAKE_UNITS.contains(&name) => unit_to_string(function),
         _ => {}
     }
@@ -140,6 +151,26 @@ fn check_number(text: &str) -> Result<()> {
         return Err(Error::invalid(format!("Invalid numeric literal: {text}")));
     }
     Ok(())
+}
+
+/// A state that is written as a small number is an INT, as the lambda's results are to be.
+fn int_state(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(state))) = list.args.get_mut(1)
+        && let Expr::Value(value) = state
+        && let Value::Number(text, _) = &value.value
+        && text.parse::<i32>().is_ok()
+    {
+        *state = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(state.clone()),
+            data_type: SqlType::Int.to_ast(),
+            array: false,
+            format: None,
+        };
+    }
 }
 
 /// A unit of time is a word in the dialect and a string to the function.

@@ -221,6 +221,24 @@ fn source_column(kind: Kind, column: &ColumnDef) -> Result<Column> {
         (ast::Role::Headers, _) => Role::Headers,
         (ast::Role::Header(name), _) => Role::Header(name.clone()),
     };
+    let wanted = match role {
+        Role::Headers => Some(headers_type()),
+        Role::Header(_) => Some(SqlType::Bytes),
+        Role::Key | Role::Value => None,
+    };
+    if let Some(wanted) = wanted
+        && wanted != column.data_type
+    {
+        let which = match &role {
+            Role::Header(key) => format!("HEADER('{key}')"),
+            _ => "HEADERS".to_owned(),
+        };
+        return Err(Error::type_mismatch(format!(
+            "Invalid type for {which} column: expected {wanted}, got {}",
+            column.data_type
+        ))
+        .at(column.span));
+    }
     if role == Role::Key && column.data_type.contains_map() {
         return Err(Error::type_mismatch(format!(
             "Map keys, including types that contain maps, are not supported as they may lead to \
@@ -235,6 +253,15 @@ fn source_column(kind: Kind, column: &ColumnDef) -> Result<Column> {
         data_type: column.data_type.clone(),
         role,
     })
+}
+
+/// What HEADERS gives: the records' headers in order.
+fn headers_type() -> SqlType {
+    let header = vec![
+        ("KEY".to_owned(), SqlType::String),
+        ("VALUE".to_owned(), SqlType::Bytes),
+    ];
+    SqlType::Array(Box::new(SqlType::Struct(header)))
 }
 
 fn check_name(name: &str, span: ast::Span) -> Result<()> {

@@ -646,7 +646,7 @@ fn insert() {
     refused(
         "INSERT INTO s (a, b) VALUES (1)",
         expect![[r#"
-            error: the row must have as many values as columns are named: 2, not 1
+            error: the number of values in the row does not match the columns: 2 are named, not 1
               1 | INSERT INTO s (a, b) VALUES (1)
                 |                             ^^^"#]],
     );
