@@ -50,6 +50,9 @@ pub(crate) struct StoredQuery {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredSink {
     pub(crate) name: String,
+    /// Part of its files' names, so that a sink made anew, or one of the same name elsewhere, never
+    /// writes over them.
+    pub(crate) mark: String,
     /// The relation it writes out.
     pub(crate) source: String,
     pub(crate) statement: String,

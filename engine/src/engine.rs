@@ -64,10 +64,11 @@ impl Engine {
     pub async fn open(config: Config) -> Result<Self> {
         let mut properties = Properties::default();
         for (name, value) in &config.properties {
-            if !name.starts_with("kafka.") {
+            if !name.starts_with("kafka.") && !name.starts_with("s3.") {
                 properties.set(name, value)?;
             }
         }
+        config.s3_settings()?;
         let directory = config.data_dir.clone();
         let options = StoreOptions {
             sync: config.sync,
@@ -87,7 +88,7 @@ impl Engine {
                 Arc::new(routed)
             }
         };
-        let engine_id = engine_id(&store, config.clock.as_ref())?;
+        let engine_id = engine_id(&store)?;
         let catalog = DurableCatalog::read(&store)?;
         let stored: Vec<StoredQuery> = catalog.queries.values().cloned().collect();
         let sinks: Vec<StoredSink> = catalog.sinks.values().cloned().collect();
@@ -276,19 +277,23 @@ impl Engine {
 }
 
 /// The name of this data directory among all that write to a cluster: made once, and kept.
-fn engine_id(store: &Arc<Store>, clock: &dyn Clock) -> Result<String> {
+fn engine_id(store: &Arc<Store>) -> Result<String> {
     const KEY: &[u8] = b"engine/id";
     if let Some(id) = store.get_meta(KEY)? {
         return Ok(String::from_utf8_lossy(&id).into_owned());
     }
-    // `RandomState` is seeded by the operating system.
-    let chance = std::hash::BuildHasher::hash_one(
-        &std::collections::hash_map::RandomState::new(),
-        (clock.now_ms(), std::process::id()),
-    );
-    let id = format!("{chance:016x}");
+    let id = format!("{:016x}", chance());
     let mut commit = store.begin();
     commit.put_meta(KEY, id.as_bytes());
     store.commit(commit, Durability::Sync)?;
     Ok(id)
+}
+
+/// A number that nobody has had before, for names.
+pub(crate) fn chance() -> u64 {
+    // `RandomState` is seeded by the operating system.
+    std::hash::BuildHasher::hash_one(
+        &std::collections::hash_map::RandomState::new(),
+        std::process::id(),
+    )
 }

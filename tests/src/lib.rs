@@ -2,8 +2,8 @@
 //! its public interface; nothing of it is part of the product.
 
 pub mod instance;
-pub mod kafka;
 pub mod ksql;
+pub mod server;
 pub mod slt;
 pub mod text;
 pub mod topic;

@@ -15,12 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kappa_tests::kafka::{Available, Broker, available};
+use kappa_tests::server::Server;
 use kappa_tests::slt::{Database, Variant};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use sqllogictest::{DefaultColumnType, Record, Runner, strict_column_validator};
 
-type SharedBroker = Arc<Mutex<Option<Broker>>>;
+/// Started by the first test that wants it.
+type SharedBroker = Arc<Mutex<Option<Server>>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -91,26 +92,18 @@ impl Test {
         let prefix = name.replace("::", "-") + "-";
         let broker = Arc::clone(broker);
         Trial::ignorable_test(name, move || {
-            let script = match available() {
-                Available::Yes(script) => script,
-                Available::No => {
-                    return Ok(Completion::ignored_with(
-                        "no Kafka: KAPPA_TEST_SERVERS names none",
-                    ));
-                }
-                Available::Missing => {
-                    return Err("no Kafka, and KAPPA_REQUIRE_SERVERS=1 wants one".into());
-                }
-            };
             let servers = {
                 let mut broker = broker.lock().unwrap_or_else(PoisonError::into_inner);
                 if broker.is_none() {
-                    *broker = Some(Broker::start(&script)?);
+                    *broker = Server::start("kafka")?;
                 }
                 broker
                     .as_ref()
-                    .map(|broker| broker.bootstrap_servers.clone())
+                    .map(|broker| broker.value("BOOTSTRAP").to_owned())
             };
+            if servers.is_none() {
+                return Ok(Completion::ignored_with("no Kafka here"));
+            }
             self.run(servers, prefix).map(|()| Completion::Completed)
         })
     }

@@ -21,7 +21,7 @@ use kappa_sql::catalog::Kind;
 use kappa_sql::column;
 use kappa_sql::planner::ContinuousPlan;
 use kappa_storage::files::{FileFormat, FileTarget, write_file};
-use kappa_storage::store::{Commit, Store, View};
+use kappa_storage::store::{Commit, Durability, Store, View};
 
 use crate::error::{Error, Result};
 
@@ -44,6 +44,7 @@ pub(crate) struct FileOptions {
 #[derive(Debug)]
 pub(crate) struct FileOutput {
     sink: String,
+    mark: String,
     options: FileOptions,
     target: FileTarget,
     staging: PathBuf,
@@ -58,9 +59,10 @@ pub(crate) struct FileOutput {
 }
 
 impl FileOutput {
-    /// The output of `plan` into files of the sink `sink`.
+    /// The output of `plan` into files of the sink `sink`, whose names have `mark` in them.
     pub(crate) fn try_new(
         sink: &str,
+        mark: &str,
         options: FileOptions,
         target: FileTarget,
         staging: PathBuf,
@@ -99,6 +101,7 @@ impl FileOutput {
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             sink: sink.to_owned(),
+            mark: mark.to_owned(),
             options,
             target,
             staging,
@@ -171,8 +174,9 @@ impl FileOutput {
         let mut names = Vec::new();
         for (place, rows) in self.by_place(&rows)? {
             let name = format!(
-                "{place}{}-{epoch:012}.{}",
+                "{place}{}-{}-{epoch:012}.{}",
                 self.sink.to_lowercase(),
+                self.mark,
                 self.options.format.extension()
             );
             let local = directory.join(format!("{epoch:012}-{}", names.len()));
@@ -233,7 +237,7 @@ impl FileOutput {
             }
             let mut commit = store.begin();
             commit.delete_meta(&key);
-            store.commit(commit, kappa_storage::store::Durability::NoSync)?;
+            store.commit(commit, Durability::Sync)?;
             for number in 0..names.len() {
                 // Left behind, it would only take space: names are never used again.
                 drop(std::fs::remove_file(

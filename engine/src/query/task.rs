@@ -58,6 +58,8 @@ pub(crate) enum Destination {
     /// Files.
     Files {
         sink: String,
+        /// Part of its files' names.
+        mark: String,
         options: FileOptions,
         target: FileTarget,
         staging: PathBuf,
@@ -622,6 +624,7 @@ async fn open(
             None,
             Destination::Files {
                 sink,
+                mark,
                 options,
                 target,
                 staging,
@@ -629,6 +632,7 @@ async fn open(
         ) => {
             let files = FileOutput::try_new(
                 sink,
+                mark,
                 options.clone(),
                 target.clone(),
                 staging.clone(),

@@ -76,6 +76,7 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
     let (options, store_options) = options(with, name, &plan.columns).map_err(fail)?;
     let sink = StoredSink {
         name: name.value.clone(),
+        mark: format!("{:08x}", crate::engine::chance() as u32),
         source: source.value.clone(),
         statement: parsed.text.clone(),
         options,
@@ -179,14 +180,15 @@ fn options(
 fn target(engine: &Engine, sink: &StoredSink) -> Result<FileTarget> {
     let mut options = BTreeMap::new();
     if sink.options.path.starts_with("s3://") {
-        for (name, value) in &engine.inner.config.properties {
-            if let Some(setting) = name.strip_prefix("s3.") {
-                options.insert(setting.to_owned(), value.clone());
-            }
-        }
+        options = engine.inner.config.s3_settings()?;
         options.extend(sink.store_options.clone());
     }
     Ok(FileTarget::open(&sink.options.path, &options)?)
+}
+
+/// Where files wait until they are committed and put.
+fn staging(engine: &Engine) -> std::path::PathBuf {
+    engine.inner.config.data_dir.join("staging")
 }
 
 /// Starts a sink of the catalog, where its last commit left it.
@@ -205,9 +207,10 @@ pub(crate) async fn start(engine: &Engine, sink: &StoredSink) -> Result<()> {
         plan,
         destination: Destination::Files {
             sink: sink.name.clone(),
+            mark: sink.mark.clone(),
             options: sink.options.clone(),
             target: target(engine, sink)?,
-            staging: engine.inner.config.data_dir.join("staging"),
+            staging: staging(engine),
         },
         first_table: u32::MAX / 2,
         outbox: u32::MAX / 2,
@@ -244,7 +247,8 @@ fn find(session: &Session, name: &Name) -> Result<StoredSink> {
 }
 
 pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Result<Response> {
-    let inner = &session.engine.inner;
+    let engine = &session.engine;
+    let inner = &engine.inner;
     let _ddl = inner.ddl.lock().await;
     let sink = match find(session, name) {
         Ok(sink) => sink,
@@ -262,6 +266,8 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
     Progress::delete(&query, &mut commit);
     FileOutput::delete(&sink.name, &mut commit);
     inner.store.commit(commit, Durability::Sync)?;
+    // What was never put. It would only take space.
+    std::mem::drop(std::fs::remove_dir_all(staging(engine).join(&sink.name)));
     inner.catalog.write().sinks.remove(&sink.name);
     Ok(Response::Done(format!(
         "sink {name} dropped; its files stay"

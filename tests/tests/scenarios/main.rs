@@ -5,4 +5,6 @@
     reason = "helpers of tests: a failure is the message"
 )]
 
+mod incarnation;
 mod oracle;
+mod sinks;

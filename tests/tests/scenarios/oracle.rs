@@ -8,19 +8,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use datafusion::arrow::array::{Decimal128Array, Int32Array, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::prelude::SessionContext;
-use kappa_engine::{Engine, ManualClock, Response};
-use kappa_tests::topic::{Record, append, partition_of};
 use kappa_tests::{instance, text};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use tokio::runtime::Runtime;
+
+use crate::incarnation::{Incarnation, Table, sorted};
 
 /// How many random histories are tried; `KAPPA_ORACLE_CASES` has another number.
 const CASES: u32 = 24;
@@ -224,20 +222,22 @@ fn views_say_what_one_batch_over_all_input_says() {
 
 fn check(history: History) -> Result<(), TestCaseError> {
     let data_dir = instance::data_dir().unwrap();
-    let mut kappa = Incarnation::open(data_dir.path(), &history);
-    kappa.create(history.partitions);
+    let settings = [("step.max.rows", history.step_rows_max)];
+    let open = || Incarnation::open(instance::config(data_dir.path(), &settings));
+    let mut kappa = open();
+    create(&kappa, history.partitions);
     let mut input = Input::default();
     for happens in &history.happens {
         kappa = match happens {
             Happens::Events(events) => {
-                kappa.send_events(events);
+                send_events(&kappa, history.partitions, events);
                 input.take_events(events);
                 kappa
             }
             Happens::Users(users) => {
                 // Rows before meet the table as it was, rows after as it is now.
                 kappa.flush();
-                kappa.send_users(users);
+                send_users(&kappa, history.partitions, users);
                 kappa.flush();
                 input.take_users(users);
                 kappa
@@ -246,14 +246,17 @@ fn check(history: History) -> Result<(), TestCaseError> {
                 kappa.flush();
                 kappa
             }
-            Happens::Tick => kappa.tick(),
+            Happens::Tick => {
+                kappa.tick();
+                kappa
+            }
             Happens::Restart => {
                 kappa.shut_down();
-                Incarnation::open(data_dir.path(), &history)
+                open()
             }
             Happens::Crash => {
                 kappa.crash();
-                Incarnation::open(data_dir.path(), &history)
+                open()
             }
         };
     }
@@ -279,8 +282,6 @@ fn check(history: History) -> Result<(), TestCaseError> {
     kappa.shut_down();
     Ok(())
 }
-
-type Table = Vec<Vec<String>>;
 
 fn difference(name: &str, expected: &Table, actual: &Table) -> String {
     let mut text = format!("{name} differs");
@@ -318,128 +319,42 @@ fn model_of_late(events: &[(Event, i64)]) -> Table {
     sorted(rows.collect())
 }
 
-fn sorted(mut rows: Table) -> Table {
-    rows.sort();
-    rows
+fn create(kappa: &Incarnation, partitions: i32) {
+    kappa.execute(&format!(
+        "CREATE STREAM events (id INT KEY, k INT, v BIGINT, d DECIMAL(10, 2)) \
+         WITH (KAFKA_TOPIC = 'events', VALUE_FORMAT = 'JSON', PARTITIONS = {partitions})"
+    ));
+    kappa.execute(&format!(
+        "CREATE TABLE users (id INT PRIMARY KEY, grp INT, num BIGINT) \
+         WITH (KAFKA_TOPIC = 'users', VALUE_FORMAT = 'JSON', PARTITIONS = {partitions})"
+    ));
+    for query in QUERIES {
+        kappa.execute(query.statement);
+    }
+    if partitions == 1 {
+        kappa.execute(LATE);
+    }
 }
 
-/// An open engine with threads of its own, so that it can be made to end in the middle of things.
-struct Incarnation {
-    runtime: Runtime,
-    engine: Engine,
-    clock: Arc<ManualClock>,
-    partitions: i32,
+fn send_events(kappa: &Incarnation, partitions: i32, events: &[Event]) {
+    let or_null = |value: Option<i64>| value.map_or("null".to_owned(), |it| it.to_string());
+    for event in events {
+        let value = format!(
+            r#"{{"K":{},"V":{},"D":{}}}"#,
+            or_null(event.k.map(i64::from)),
+            or_null(event.v),
+            event.cents.map_or("null".to_owned(), decimal),
+        );
+        kappa.send("events", partitions, event.id, Some(value), event.time);
+    }
 }
 
-impl Incarnation {
-    fn open(data_dir: &Path, history: &History) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let clock = Arc::new(ManualClock::at(0));
-        let mut config = instance::config(data_dir, &[("step.max.rows", history.step_rows_max)]);
-        config.clock = Arc::clone(&clock) as _;
-        let engine = runtime.block_on(Engine::open(config)).unwrap();
-        Self {
-            runtime,
-            engine,
-            clock,
-            partitions: history.partitions,
-        }
-    }
-
-    fn create(&self, partitions: i32) {
-        self.execute(&format!(
-            "CREATE STREAM events (id INT KEY, k INT, v BIGINT, d DECIMAL(10, 2)) \
-             WITH (KAFKA_TOPIC = 'events', VALUE_FORMAT = 'JSON', PARTITIONS = {partitions})"
-        ));
-        self.execute(&format!(
-            "CREATE TABLE users (id INT PRIMARY KEY, grp INT, num BIGINT) \
-             WITH (KAFKA_TOPIC = 'users', VALUE_FORMAT = 'JSON', PARTITIONS = {partitions})"
-        ));
-        for query in QUERIES {
-            self.execute(query.statement);
-        }
-        if partitions == 1 {
-            self.execute(LATE);
-        }
-    }
-
-    fn execute(&self, statement: &str) {
-        let result = self
-            .runtime
-            .block_on(Box::pin(self.engine.execute(statement)));
-        if let Err(error) = result {
-            panic!("{}", error.render());
-        }
-    }
-
-    fn ask(&self, query: &str) -> Table {
-        self.runtime.block_on(async {
-            match Box::pin(self.engine.execute(query)).await {
-                Ok(Response::Rows(rows)) => {
-                    sorted(text::rows(&rows.collect().await.unwrap()).unwrap())
-                }
-                Ok(other) => panic!("{query}: {other:?}"),
-                Err(error) => panic!("{}", error.render()),
-            }
-        })
-    }
-
-    fn send_events(&self, events: &[Event]) {
-        let or_null = |value: Option<i64>| value.map_or("null".to_owned(), |it| it.to_string());
-        for event in events {
-            let value = format!(
-                r#"{{"K":{},"V":{},"D":{}}}"#,
-                or_null(event.k.map(i64::from)),
-                or_null(event.v),
-                event.cents.map_or("null".to_owned(), decimal),
-            );
-            self.send("events", event.id, Some(value), event.time);
-        }
-    }
-
-    fn send_users(&self, users: &[User]) {
-        for user in users {
-            let value = user
-                .fields
-                .map(|(grp, num)| format!(r#"{{"GRP":{grp},"NUM":{num}}}"#));
-            self.send("users", user.id, value, 0);
-        }
-    }
-
-    fn send(&self, topic: &str, key: i32, value: Option<String>, timestamp: i64) {
-        let key = key.to_be_bytes().to_vec();
-        let partition = partition_of(&key, self.partitions);
-        let value = value.map(String::into_bytes);
-        let record = Record {
-            key: Some(key),
-            value,
-            timestamp,
-            headers: Vec::new(),
-        };
-        let topics = self.engine.topics().as_ref();
-        self.runtime
-            .block_on(append(topics, topic, partition, &record))
-            .unwrap();
-    }
-
-    fn flush(&self) {
-        self.runtime.block_on(self.engine.flush()).unwrap();
-    }
-
-    fn tick(self) -> Self {
-        use kappa_engine::Clock;
-        self.clock.set(self.clock.now_ms() + 2_000);
-        self.runtime
-            .block_on(async { tokio::time::sleep(Duration::from_millis(5)).await });
-        self
-    }
-
-    fn shut_down(self) {
-        self.runtime.block_on(self.engine.shutdown()).unwrap();
-    }
-
-    fn crash(self) {
-        self.runtime.shutdown_timeout(Duration::from_secs(10));
+fn send_users(kappa: &Incarnation, partitions: i32, users: &[User]) {
+    for user in users {
+        let value = user
+            .fields
+            .map(|(grp, num)| format!(r#"{{"GRP":{grp},"NUM":{num}}}"#));
+        kappa.send("users", partitions, user.id, value, 0);
     }
 }
 
