@@ -113,13 +113,14 @@ impl ExtensionPlanner for PullPlanner {
         if let Some(table) = view_table {
             let layout = ViewLayout::try_new(relation, table).map_err(external)?;
             let lookup = lookup::plan(relation, &layout, &scan.filters).map_err(external)?;
-            let exec = view_scan::ViewScanExec::new(
+            let exec = view_scan::ViewScanExec::try_new(
                 Arc::clone(relation),
                 layout,
                 lookup,
                 self.snapshot.clone(),
                 schema,
-            );
+            )
+            .map_err(external)?;
             return Ok(Some(Arc::new(exec)));
         }
         let topics = Arc::clone(&self.engine.inner.topics);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Bytes in front of the key columns in a state key: table and vnode.
 const PREFIX: usize = 5;
 /// Bytes of a window start at the end of a windowed table's key.
-const WINDOW: usize = 8;
+pub(crate) const WINDOW: usize = 8;
 
 /// One state table of one query. Clones are the same table.
 #[derive(Clone)]
@@ -35,6 +35,30 @@ pub(crate) struct Marks {
     pub(crate) stream_time: i64,
     /// Largest window in the table.
     pub(crate) window_max: i64,
+    /// Windows before it are over: nobody is shown them, and compaction drops them.
+    #[serde(default = "no_horizon")]
+    pub(crate) horizon: i64,
+}
+
+fn no_horizon() -> i64 {
+    i64::MIN
+}
+
+impl Marks {
+    const NONE: Self = Self {
+        stream_time: -1,
+        window_max: i64::MIN,
+        horizon: i64::MIN,
+    };
+
+    /// The marks of a table as of `view`.
+    pub(crate) fn read(view: &impl View, table: u32) -> Result<Self> {
+        match view.get_meta(&marks_key(table))? {
+            None => Ok(Self::NONE),
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| Error::Internal(format!("marks of a state table: {error}"))),
+        }
+    }
 }
 
 impl StateTable {
@@ -137,26 +161,14 @@ impl StateTable {
 
     /// How far the operator had come at the last commit.
     pub(crate) fn marks(&self) -> Result<Marks> {
-        let none = Marks {
-            stream_time: -1,
-            window_max: i64::MIN,
-        };
-        if self.is_new() {
-            return Ok(none);
-        }
-        match self.store.get_meta(&marks_key(self.id))? {
-            None => Ok(none),
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| Error::Internal(format!("marks of a state table: {error}"))),
+        match self.is_new() {
+            true => Ok(Marks::NONE),
+            false => Marks::read(self.store.as_ref(), self.id),
         }
     }
 
     /// Writes how far the operator has come.
-    pub(crate) fn write_marks(&self, commit: &mut Commit, stream_time: i64, window_max: i64) {
-        let marks = Marks {
-            stream_time,
-            window_max,
-        };
+    pub(crate) fn write_marks(&self, commit: &mut Commit, marks: Marks) {
         if let Ok(bytes) = serde_json::to_vec(&marks) {
             commit.put_meta(&marks_key(self.id), &bytes);
         }

@@ -18,7 +18,7 @@ use kappa_sql::catalog::{KeyWindow, Relation};
 use kappa_storage::store::{Commit, key};
 
 use crate::error::Result;
-use crate::state::StateTable;
+use crate::state::{Marks, StateTable};
 
 /// How a view's rows are laid out.
 pub(crate) struct ViewLayout {
@@ -204,7 +204,12 @@ impl ViewWriter {
                 end => commit.put_state(key(entry), &bytes[entry.key_end..end]),
             }
         }
-        self.table.write_marks(commit, 0, self.window_max);
+        let marks = Marks {
+            stream_time: 0,
+            window_max: self.window_max,
+            horizon: self.horizon(),
+        };
+        self.table.write_marks(commit, marks);
         self.bytes.clear();
         self.bytes.shrink_to(1 << 20);
     }
@@ -212,11 +217,14 @@ impl ViewWriter {
     /// The commit is durable.
     pub(crate) fn committed(&self) {
         self.table.set_written();
-        if let Some(retention_ms) = self.retention_ms
-            && self.layout.window.is_some()
-        {
-            self.table
-                .expire(self.window_max.saturating_sub(retention_ms));
+        self.table.expire(self.horizon());
+    }
+
+    /// Windows before it are over.
+    fn horizon(&self) -> i64 {
+        match (self.retention_ms, self.layout.window) {
+            (Some(retention_ms), Some(_)) => self.window_max.saturating_sub(retention_ms),
+            _ => i64::MIN,
         }
     }
 

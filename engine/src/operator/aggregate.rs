@@ -29,7 +29,7 @@ use super::accumulator::Slot;
 use super::groups::Groups;
 use super::windows::{Assigned, Hopping, Late};
 use super::{Operator, storage_error};
-use crate::state::StateTable;
+use crate::state::{Marks, StateTable};
 
 /// What an aggregation is made of.
 #[derive(Clone, Debug)]
@@ -114,6 +114,20 @@ pub(crate) struct GroupAggregate {
 }
 
 impl GroupAggregate {
+    fn marks(&self) -> Marks {
+        let horizon = match self.spec.retention_ms {
+            Some(retention_ms) if self.groups.windowed() => {
+                self.stored_window_max.saturating_sub(retention_ms)
+            }
+            _ => i64::MIN,
+        };
+        Marks {
+            stream_time: self.stream_time,
+            window_max: self.stored_window_max,
+            horizon,
+        }
+    }
+
     /// The operator with what the last commit left.
     pub(crate) fn try_new(
         spec: AggregateSpec,
@@ -502,7 +516,7 @@ impl Operator for GroupAggregate {
             }
         }
         self.table
-            .write_marks(commit, self.stream_time, self.stored_window_max);
+            .write_marks(commit, self.marks());
         Ok(())
     }
 
@@ -518,12 +532,7 @@ impl Operator for GroupAggregate {
                 .map(|(_, groups)| *groups)
                 .sum::<usize>()
         });
-        if let Some(retention_ms) = self.spec.retention_ms
-            && self.groups.windowed()
-        {
-            self.table
-                .expire(self.stored_window_max.saturating_sub(retention_ms));
-        }
+        self.table.expire(self.marks().horizon);
         if self.size() > memory_max || (over > 1024 && over * 2 > self.groups.len()) {
             self.groups.clear()?;
             self.functions = Functions::try_new(&self.spec.aggregates, self.spec.op.is_some())?;

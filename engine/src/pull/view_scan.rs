@@ -22,9 +22,10 @@ use datafusion::physical_plan::{
 };
 use kappa_sql::catalog::Relation;
 use kappa_sql::column;
-use kappa_storage::store::{OwnedScan, Pair, Snapshot, View};
+use kappa_storage::store::{OwnedScan, Pair, Snapshot, View, key};
 
 use super::lookup::{Lookup, SharedLookup};
+use crate::state::{Marks, WINDOW};
 use crate::view::ViewLayout;
 
 /// Rows of one batch.
@@ -40,18 +41,20 @@ pub(super) struct ViewScanExec {
     schema: SchemaRef,
     /// For each column of the schema, its place among those of [`ViewLayout::decode`].
     columns: Vec<usize>,
+    /// Windows before it are over, whether compaction has come to them or not.
+    horizon: Option<[u8; WINDOW]>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl ViewScanExec {
-    pub(super) fn new(
+    pub(super) fn try_new(
         relation: Arc<Relation>,
         layout: ViewLayout,
         lookup: Lookup,
         snapshot: Snapshot,
         schema: SchemaRef,
-    ) -> Self {
+    ) -> crate::error::Result<Self> {
         let mut names: Vec<&str> = relation.key_columns().map(|c| c.name.as_str()).collect();
         names.extend(relation.value_columns().map(|c| c.name.as_str()));
         names.extend([column::ROWTIME, column::WINDOWSTART, column::WINDOWEND]);
@@ -66,16 +69,21 @@ impl ViewScanExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Self {
+        let horizon = match layout.window {
+            None => None,
+            Some(_) => Some(key::window_bytes(Marks::read(&snapshot, layout.table)?.horizon)),
+        };
+        Ok(Self {
             relation,
             layout: Arc::new(layout),
             lookup: Arc::new(lookup),
             snapshot,
             schema,
             columns,
+            horizon,
             properties,
             metrics: ExecutionPlanMetricsSet::new(),
-        }
+        })
     }
 }
 
@@ -96,6 +104,7 @@ struct Scan {
     snapshot: Snapshot,
     schema: SchemaRef,
     columns: Vec<usize>,
+    horizon: Option<[u8; WINDOW]>,
     position: Position,
 }
 
@@ -103,6 +112,11 @@ impl Scan {
     /// The next rows; `None` after the last.
     fn next(&mut self) -> kappa_storage::Result<Option<Vec<Pair>>> {
         let mut rows = Vec::new();
+        let horizon = self.horizon;
+        let shown = |key: &[u8]| match (&horizon, key.last_chunk::<WINDOW>()) {
+            (Some(horizon), Some(window)) => window >= horizon,
+            _ => true,
+        };
         match &mut self.position {
             Position::Keys { next } => {
                 let Lookup::Keys(keys) = self.lookup.as_ref() else {
@@ -113,7 +127,9 @@ impl Scan {
                     let wanted: Vec<&[u8]> = keys[*next..end].iter().map(Vec::as_slice).collect();
                     let found = self.snapshot.multi_get_state(&wanted)?;
                     for (key, row) in wanted.iter().zip(found) {
-                        if let Some(row) = row {
+                        if let Some(row) = row
+                            && shown(key)
+                        {
                             rows.push((key.to_vec(), row.to_vec()));
                         }
                     }
@@ -133,7 +149,9 @@ impl Scan {
                     };
                     let wanted = BATCH_ROWS - rows.len();
                     let found = current.next_rows(wanted, |key, row| {
-                        rows.push((key.to_vec(), row.to_vec()));
+                        if shown(key) {
+                            rows.push((key.to_vec(), row.to_vec()));
+                        }
                     })?;
                     if found < wanted {
                         *scan = None;
@@ -236,6 +254,7 @@ impl ExecutionPlan for ViewScanExec {
             snapshot: self.snapshot.clone(),
             schema: Arc::clone(&self.schema),
             columns: self.columns.clone(),
+            horizon: self.horizon,
             position,
         };
         let metrics = BaselineMetrics::new(&self.metrics, partition);

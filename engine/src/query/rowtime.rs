@@ -8,6 +8,9 @@ use kappa_sql::types::SqlType;
 
 use crate::error::{Error, Result};
 
+/// The end of the year 9999. One row from beyond it would make all others late.
+const TIME_MS_MAX: i64 = 253_402_300_799_999;
+
 /// Where a relation's row times come from.
 #[derive(Debug)]
 pub(crate) struct RowTime {
@@ -78,6 +81,13 @@ impl RowTime {
         for (row, time) in times.values().iter().enumerate() {
             if *time < 0 {
                 bad[row].get_or_insert_with(|| format!("negative timestamp {time}"));
+            } else if *time > TIME_MS_MAX {
+                bad[row].get_or_insert_with(|| {
+                    format!(
+                        "timestamp {time} is beyond the year 9999: milliseconds since 1970 are \
+                         expected, not micro- or nanoseconds"
+                    )
+                });
             }
         }
         times

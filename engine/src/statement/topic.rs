@@ -10,6 +10,8 @@ use crate::error::Result;
 
 /// Partitions of a topic that a statement makes without saying how many.
 const PARTITIONS: i32 = 1;
+/// Its replicas: as many as the cluster makes by default.
+const REPLICAS: i16 = -1;
 
 /// Finds the relation's topic, or makes it; returns its number of partitions. A source over a topic
 /// that does not exist makes it only where PARTITIONS says so, or topics are embedded.
@@ -77,7 +79,7 @@ fn new_topic(
     NewTopic {
         name: relation.topic.clone(),
         partitions,
-        replicas: said.replicas.unwrap_or(1),
+        replicas: said.replicas.unwrap_or(REPLICAS),
         cleanup,
         retention_ms: said.retention_ms,
         retention_bytes: None,

@@ -41,13 +41,13 @@ pub fn push_state_key(out: &mut Vec<u8>, table: u32, key: &[u8], window_start: O
     out.push(vnode(key));
     out.extend_from_slice(key);
     if let Some(start) = window_start {
-        out.extend_from_slice(&encode_window(start));
+        out.extend_from_slice(&window_bytes(start));
     }
 }
 
 /// Appends a window start to a key that has none.
 pub fn push_window(out: &mut Vec<u8>, window_start: i64) {
-    out.extend_from_slice(&encode_window(window_start));
+    out.extend_from_slice(&window_bytes(window_start));
 }
 
 /// A state key, taken apart.
@@ -183,7 +183,8 @@ pub(super) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
-fn encode_window(start: i64) -> [u8; WINDOW_LEN] {
+/// A window start as it stands at the end of a key: in order of bytes.
+pub fn window_bytes(start: i64) -> [u8; WINDOW_LEN] {
     (start ^ i64::MIN).to_be_bytes()
 }
 

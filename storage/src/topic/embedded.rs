@@ -129,7 +129,7 @@ impl EmbeddedTopics {
         let row = TopicRow {
             id: last_id + 1,
             partitions: topic.partitions,
-            replicas: topic.replicas,
+            replicas: topic.replicas.max(1),
             cleanup: topic.cleanup,
             retention_ms: topic.retention_ms.filter(|ms| *ms >= 0),
             retention_bytes: topic.retention_bytes.filter(|bytes| *bytes >= 0),

@@ -5,6 +5,7 @@
     reason = "helpers of tests: a failure is the message"
 )]
 
+mod bad_input;
 mod incarnation;
 mod oracle;
 mod sinks;

@@ -26,7 +26,7 @@ use crate::operator::accumulator::Slot;
 use crate::operator::groups::Groups;
 use crate::operator::windows::Late;
 use crate::operator::{Operator, storage_error};
-use crate::state::StateTable;
+use crate::state::{Marks, StateTable};
 
 /// A session in memory; bounds inclusive, in milliseconds.
 #[derive(Clone, Debug)]
@@ -96,6 +96,18 @@ pub(crate) struct SessionAggregate {
 }
 
 impl SessionAggregate {
+    fn marks(&self) -> Marks {
+        let horizon = match self.spec.retention_ms {
+            Some(retention_ms) => self.end_max.saturating_sub(retention_ms),
+            None => i64::MIN,
+        };
+        Marks {
+            stream_time: self.stream_time,
+            window_max: self.end_max,
+            horizon,
+        }
+    }
+
     /// The operator with what the last commit left.
     pub(crate) fn try_new(
         spec: AggregateSpec,
@@ -542,15 +554,13 @@ impl Operator for SessionAggregate {
             commit.put_state(key, row.data());
         }
         self.table
-            .write_marks(commit, self.stream_time, self.end_max);
+            .write_marks(commit, self.marks());
         Ok(())
     }
 
     fn committed(&mut self, memory_max: usize) -> Result<()> {
         self.table.set_written();
-        if let Some(retention_ms) = self.spec.retention_ms {
-            self.table.expire(self.end_max.saturating_sub(retention_ms));
-        }
+        self.table.expire(self.marks().horizon);
         if self.spec.emit_final {
             return Ok(());
         }
