@@ -25,6 +25,7 @@ use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
 pub use self::commit::{Appended, Commit, CommitResult, Durability};
 use self::expiry::Expiry;
 pub use self::options::StoreOptions;
+pub(crate) use self::options::TOPICS;
 pub use self::snapshot::{OwnedScan, Snapshot};
 pub use self::statistics::Statistics;
 pub use self::view::{Pair, Scan, Value, View};
@@ -134,7 +135,6 @@ impl Store {
     fn write_options(&self, durability: Durability) -> WriteOptions {
         let mut options = WriteOptions::default();
         options.set_sync(durability == Durability::Sync && self.options.sync);
-        options.set_memtable_insert_hint_per_batch(true);
         options
     }
 

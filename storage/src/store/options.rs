@@ -15,7 +15,7 @@ pub(super) const META: &str = "meta";
 /// Column family of the state tables.
 pub(super) const STATE: &str = "state";
 /// Column family of the embedded topics' records.
-pub(super) const TOPICS: &str = "topics";
+pub(crate) const TOPICS: &str = "topics";
 /// Column family of rows on their way to a sink.
 pub(super) const OUTBOX: &str = "outbox";
 /// All of ours, in the order they are opened.

@@ -22,7 +22,7 @@ use self::registry::{TopicRow, block_key};
 use super::block::Block;
 use super::{NewTopic, OffsetRange, Reader, TopicDescription, Topics};
 use crate::record::NewRecords;
-use crate::store::{Durability, Store, View};
+use crate::store::{Durability, Store, TOPICS, View};
 use crate::{Error, Result};
 
 /// Most partitions an embedded topic may have: each costs a look-up when the store opens.
@@ -153,9 +153,7 @@ impl EmbeddedTopics {
         commit.delete_meta_prefix(&registry::partitions_prefix(topic.id()));
         let blocks = registry::topic_range(topic.id());
         let family = self.store.topics_family();
-        commit
-            .batch()
-            .delete_range_cf(family, &blocks.start, &blocks.end);
+        commit.delete_range(TOPICS, &blocks.start, &blocks.end);
         self.store.commit(commit, Durability::Sync)?;
         *exists = false;
         self.store.log().remove(name);

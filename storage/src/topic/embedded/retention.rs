@@ -5,7 +5,7 @@ use super::log::{Partition, Topic};
 use super::registry::block_key;
 use super::{blocks, current_block, registry};
 use crate::Result;
-use crate::store::{Durability, Store};
+use crate::store::{Durability, Store, TOPICS};
 use crate::topic::CleanupPolicy;
 
 /// Removes what a topic's retention lets go of a partition at the time `now_ms`; returns how many
@@ -96,10 +96,7 @@ fn cut(
         end = block_key(topic.id(), number, block.offset(0));
     }
     let mut commit = store.begin();
-    let family = store.topics_family();
-    commit
-        .batch()
-        .delete_range_cf(family, block_key(topic.id(), number, 0), end);
+    commit.delete_range(TOPICS, &block_key(topic.id(), number, 0), &end);
     let row = partition.row().encode();
     commit.put_meta(&registry::partition_key(topic.id(), number), &row);
     store.commit(commit, Durability::NoSync).map(drop)

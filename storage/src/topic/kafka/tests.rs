@@ -44,7 +44,10 @@ impl Broker {
     pub(super) fn own() -> Option<Self> {
         let required = std::env::var_os("KAPPA_REQUIRE_SERVERS").is_some_and(|value| value == "1");
         let Some(servers) = std::env::var_os("KAPPA_TEST_SERVERS") else {
-            assert!(!required, "KAPPA_REQUIRE_SERVERS=1, and no KAPPA_TEST_SERVERS");
+            assert!(
+                !required,
+                "KAPPA_REQUIRE_SERVERS=1, and no KAPPA_TEST_SERVERS"
+            );
             eprintln!("KAPPA_TEST_SERVERS is not set: not tested against Kafka");
             return None;
         };
