@@ -89,6 +89,8 @@ fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
             report(terminal, &error.render());
             return Exit::Failed;
         }
+        // Nothing was begun, so nothing is left to commit.
+        Err(Opening::Stopped(_)) if args.command.is_some() => return Exit::Done,
         Err(Opening::Stopped(event)) => return event.exit(),
     };
 

@@ -67,6 +67,13 @@ impl Server {
         }
     }
 
+    /// The script's command, to be spawned: a tool that is fed, or read, while it runs.
+    pub fn command(&self, command: &str, args: &[&str]) -> Command {
+        let mut built = Command::new(&self.script);
+        built.arg(command).arg(self.data_dir.path()).args(args);
+        built
+    }
+
     /// Calls the script with a command, the server's folder, and more; returns what it prints.
     ///
     /// # Errors
@@ -97,13 +104,20 @@ fn available(name: &str) -> Result<Option<PathBuf>, String> {
         },
     };
     if required {
-        return Err(format!("no {name}, and KAPPA_REQUIRE_SERVERS=1 wants one: {why_not}"));
+        return Err(format!(
+            "no {name}, and KAPPA_REQUIRE_SERVERS=1 wants one: {why_not}"
+        ));
     }
     eprintln!("not tested against {name}: {why_not}");
     Ok(None)
 }
 
-fn call(script: &Path, command: &str, folder: Option<&Path>, args: &[&str]) -> Result<String, String> {
+fn call(
+    script: &Path,
+    command: &str,
+    folder: Option<&Path>,
+    args: &[&str],
+) -> Result<String, String> {
     let output = Command::new(script)
         .arg(command)
         .args(folder)

@@ -16,12 +16,17 @@ use crate::incarnation::{Incarnation, Table};
 fn with_streams() -> (tempfile::TempDir, Incarnation) {
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(instance::config(data_dir.path(), &[]));
-    for (name, columns) in [("s", "id INT KEY, v INT, t STRING"), ("good", "id INT KEY, v INT")] {
+    for (name, columns) in [
+        ("s", "id INT KEY, v INT, t STRING"),
+        ("good", "id INT KEY, v INT"),
+    ] {
         kappa.execute(&format!(
             "CREATE STREAM {name} ({columns}) \
              WITH (KAFKA_TOPIC = '{name}', VALUE_FORMAT = 'JSON', PARTITIONS = 1)"
         ));
-        kappa.execute(&format!("CREATE STREAM {name}_copy AS SELECT * FROM {name}"));
+        kappa.execute(&format!(
+            "CREATE STREAM {name}_copy AS SELECT * FROM {name}"
+        ));
     }
     (data_dir, kappa)
 }
@@ -38,9 +43,7 @@ fn value(kappa: &Incarnation, id: i32, value: impl Into<Vec<u8>>, timestamp: i64
 
 /// Offset and reason of each bad record of the query that copies `s`.
 fn bad(kappa: &Incarnation) -> Table {
-    kappa.ask(
-        "SELECT `OFFSET`, reason FROM KAPPA_BAD_RECORDS WHERE query LIKE 'CSAS_S_COPY%'",
-    )
+    kappa.ask("SELECT `OFFSET`, reason FROM KAPPA_BAD_RECORDS WHERE query LIKE 'CSAS_S_COPY%'")
 }
 
 /// Checks that `good` is copied as ever, and that SHOW QUERIES has the number of bad records.
@@ -50,8 +53,18 @@ fn others_go_on(kappa: &Incarnation, bad: usize) {
     assert_eq!(kappa.ask("SELECT id, v FROM good_copy"), [["1", "1"]]);
     let queries = kappa.engine.queries();
     for query in queries {
-        assert_eq!(query.state.name(), "RUNNING", "{}: {:?}", query.id, query.error);
-        let expected = if query.id.starts_with("CSAS_S_COPY") { bad as u64 } else { 0 };
+        assert_eq!(
+            query.state.name(),
+            "RUNNING",
+            "{}: {:?}",
+            query.id,
+            query.error
+        );
+        let expected = if query.id.starts_with("CSAS_S_COPY") {
+            bad as u64
+        } else {
+            0
+        };
         assert_eq!(query.bad, expected, "{}", query.id);
     }
 }
@@ -59,7 +72,11 @@ fn others_go_on(kappa: &Incarnation, bad: usize) {
 #[test]
 fn a_bad_record_is_kept_and_the_rows_beside_it_go_on() {
     let (_data_dir, kappa) = with_streams();
-    let deep = format!("{{\"V\":1,\"T\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!(
+        "{{\"V\":1,\"T\":{}1{}}}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
     let big = format!("{{\"V\":1,\"T\":\"{}", "x".repeat(10 << 20));
     let cases: [(&str, &[u8], &str); 9] = [
         ("malformed", b"{\"V\":1,,}", "JSON"),
@@ -96,13 +113,24 @@ fn a_bad_record_is_kept_and_the_rows_beside_it_go_on() {
 #[test]
 fn a_record_of_10_mb_and_one_of_deep_nesting_are_rows_where_they_are_good() {
     let (_data_dir, kappa) = with_streams();
-    value(&kappa, 1, format!("{{\"V\":1,\"T\":\"{}\"}}", "x".repeat(10 << 20)), 0);
+    value(
+        &kappa,
+        1,
+        format!("{{\"V\":1,\"T\":\"{}\"}}", "x".repeat(10 << 20)),
+        0,
+    );
     // What nobody reads may be as deep as it likes, within reason.
     let deep = format!("{{\"V\":2,\"OTHER\":{}{}}}", "[".repeat(50), "]".repeat(50));
     value(&kappa, 2, deep, 0);
     kappa.flush();
     let rows = kappa.ask("SELECT v, LENGTH(t) FROM s_copy");
-    assert_eq!(rows, [vec!["1".to_owned(), (10 << 20).to_string()], vec!["2".into(), "NULL".into()]]);
+    assert_eq!(
+        rows,
+        [
+            vec!["1".to_owned(), (10 << 20).to_string()],
+            vec!["2".into(), "NULL".into()]
+        ]
+    );
     others_go_on(&kappa, 0);
     kappa.shut_down();
 }
@@ -121,7 +149,10 @@ fn keys_can_be_bad_too() {
     kappa.flush();
     let bad = bad(&kappa);
     assert_eq!(bad.len(), 1, "{bad:?}");
-    assert!(bad[0][1].contains("ID") && bad[0][1].contains("4 bytes, found 3"), "{bad:?}");
+    assert!(
+        bad[0][1].contains("ID") && bad[0][1].contains("4 bytes, found 3"),
+        "{bad:?}"
+    );
     others_go_on(&kappa, 1);
     kappa.shut_down();
 }
@@ -140,7 +171,14 @@ fn impossible_timestamps_are_bad() {
         "CREATE TABLE counts AS SELECT id, COUNT(*) AS n FROM s \
          WINDOW TUMBLING (SIZE 10 SECONDS, GRACE PERIOD 10 SECONDS) GROUP BY id",
     );
-    for at in ["0", "-1", "9223372036854775807", "1700000000000000", "null", "253402300799999"] {
+    for at in [
+        "0",
+        "-1",
+        "9223372036854775807",
+        "1700000000000000",
+        "null",
+        "253402300799999",
+    ] {
         value(&kappa, 1, format!("{{\"V\":1,\"AT\":{at}}}"), 0);
     }
     kappa.flush();
@@ -148,11 +186,21 @@ fn impossible_timestamps_are_bad() {
     let reasons: Vec<&str> = bad.iter().map(|row| row[1].as_str()).collect();
     assert_eq!(reasons.len(), 4, "{reasons:?}");
     assert!(reasons[0].contains("negative timestamp -1"), "{reasons:?}");
-    assert!(reasons[1].contains("9223372036854775807 is beyond the year 9999"), "{reasons:?}");
-    assert!(reasons[2].contains("not micro- or nanoseconds"), "{reasons:?}");
+    assert!(
+        reasons[1].contains("9223372036854775807 is beyond the year 9999"),
+        "{reasons:?}"
+    );
+    assert!(
+        reasons[2].contains("not micro- or nanoseconds"),
+        "{reasons:?}"
+    );
     assert!(reasons[3].contains("AT is null"), "{reasons:?}");
     let rows = kappa.ask("SELECT WINDOWSTART, n FROM counts");
-    assert_eq!(rows, [["253402300790000", "1"]], "the first window's time is over");
+    assert_eq!(
+        rows,
+        [["253402300790000", "1"]],
+        "the first window's time is over"
+    );
     kappa.shut_down();
 }
 
@@ -166,7 +214,10 @@ fn topics_that_do_not_fit_are_named() {
     let other = kappa.refused(
         "CREATE STREAM s (id INT) WITH (KAFKA_TOPIC = 'two', VALUE_FORMAT = 'JSON', PARTITIONS = 3)",
     );
-    assert!(other.contains("two") && other.contains('2') && other.contains('3'), "{other}");
+    assert!(
+        other.contains("two") && other.contains('2') && other.contains('3'),
+        "{other}"
+    );
     assert!(other.contains('^'), "{other}");
     kappa.shut_down();
 }
@@ -186,9 +237,14 @@ fn open_error(data_dir: &std::path::Path) -> String {
 fn a_data_directory_in_use_is_named() {
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(instance::config(data_dir.path(), &[]));
-    kappa.execute("CREATE STREAM s (id INT) WITH (KAFKA_TOPIC = 's', VALUE_FORMAT = 'JSON', PARTITIONS = 1)");
+    kappa.execute(
+        "CREATE STREAM s (id INT) WITH (KAFKA_TOPIC = 's', VALUE_FORMAT = 'JSON', PARTITIONS = 1)",
+    );
     let error = open_error(data_dir.path());
-    assert!(error.contains(&data_dir.path().display().to_string()), "{error}");
+    assert!(
+        error.contains(&data_dir.path().display().to_string()),
+        "{error}"
+    );
     assert!(error.contains("in use"), "{error}");
     assert_eq!(kappa.ask("SELECT COUNT(*) FROM s"), [["0"]]);
     kappa.shut_down();
@@ -198,7 +254,9 @@ fn a_data_directory_in_use_is_named() {
 fn a_damaged_data_directory_is_named_and_left_alone() {
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(instance::config(data_dir.path(), &[]));
-    kappa.execute("CREATE STREAM s (id INT) WITH (KAFKA_TOPIC = 's', VALUE_FORMAT = 'JSON', PARTITIONS = 1)");
+    kappa.execute(
+        "CREATE STREAM s (id INT) WITH (KAFKA_TOPIC = 's', VALUE_FORMAT = 'JSON', PARTITIONS = 1)",
+    );
     kappa.shut_down();
     let current = walk(data_dir.path())
         .into_iter()
@@ -207,7 +265,10 @@ fn a_damaged_data_directory_is_named_and_left_alone() {
     let whole = fs::read(&current).unwrap();
     fs::write(&current, b"garbage").unwrap();
     let error = open_error(data_dir.path());
-    assert!(error.contains(&data_dir.path().display().to_string()), "{error}");
+    assert!(
+        error.contains(&data_dir.path().display().to_string()),
+        "{error}"
+    );
     fs::write(&current, whole).unwrap();
     let kappa = Incarnation::open(instance::config(data_dir.path(), &[]));
     assert_eq!(kappa.ask("SELECT COUNT(*) FROM s"), [["0"]]);

@@ -43,7 +43,8 @@ impl Incarnation {
     }
 
     pub(crate) fn try_execute(&self, statement: &str) -> Result<Response, kappa_engine::Error> {
-        self.runtime.block_on(Box::pin(self.engine.execute(statement)))
+        self.runtime
+            .block_on(Box::pin(self.engine.execute(statement)))
     }
 
     /// What `statement` is refused with, as a person sees it.
@@ -108,7 +109,8 @@ impl Incarnation {
 
     /// Lets the engine go on for a moment.
     pub(crate) fn wait(&self, time: Duration) {
-        self.runtime.block_on(async { tokio::time::sleep(time).await });
+        self.runtime
+            .block_on(async { tokio::time::sleep(time).await });
     }
 
     pub(crate) fn shut_down(self) {

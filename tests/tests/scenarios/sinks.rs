@@ -110,7 +110,10 @@ fn config(data_dir: &Path, server: Option<&Server>) -> Config {
             ("s3.endpoint", server.value("ENDPOINT").to_owned()),
             ("s3.region", server.value("REGION").to_owned()),
             ("s3.access_key_id", server.value("ACCESS_KEY").to_owned()),
-            ("s3.secret_access_key", server.value("SECRET_KEY").to_owned()),
+            (
+                "s3.secret_access_key",
+                server.value("SECRET_KEY").to_owned(),
+            ),
         ]);
     }
     let settings: Vec<(&str, &str)> = settings
@@ -177,7 +180,9 @@ fn rows_survive(server: Option<&Server>, place: &Place) {
     let files = place.files("rows");
     assert!(files.len() > 4, "{:?}", files.keys());
     assert!(
-        files.keys().all(|name| name.starts_with("files-") && name.ends_with(".parquet")),
+        files
+            .keys()
+            .all(|name| name.starts_with("files-") && name.ends_with(".parquet")),
         "{:?}",
         files.keys()
     );
@@ -191,7 +196,11 @@ fn rows_survive(server: Option<&Server>, place: &Place) {
     kappa.flush();
     let again = place.files("rows");
     assert_eq!(parquet_rows(&again).len(), 2 * sent as usize);
-    assert!(files.iter().all(|(name, bytes)| again.get(name) == Some(bytes)));
+    assert!(
+        files
+            .iter()
+            .all(|(name, bytes)| again.get(name) == Some(bytes))
+    );
     kappa.shut_down();
 }
 
@@ -322,14 +331,25 @@ fn changes_of_a_table_say_what_is_gone() {
         "CREATE SINK files FROM users WITH ({})",
         place.connector("users")
     ));
-    for (time, value) in [(1, Some(r#"{"NAME":"ann"}"#)), (2, Some(r#"{"NAME":"bob"}"#)), (3, None)] {
+    for (time, value) in [
+        (1, Some(r#"{"NAME":"ann"}"#)),
+        (2, Some(r#"{"NAME":"bob"}"#)),
+        (3, None),
+    ] {
         kappa.send("users", 1, 7, value.map(str::to_owned), time);
     }
     kappa.flush();
     let rows = parquet_rows(&place.files("users"));
     let last = rows.iter().max_by_key(|row| row[2].clone()).unwrap();
-    assert_eq!((last[0].as_str(), last[3].as_str()), ("7", "true"), "{rows:?}");
-    assert!(rows.iter().any(|row| row[1] == "bob" && row[3] == "false"), "{rows:?}");
+    assert_eq!(
+        (last[0].as_str(), last[3].as_str()),
+        ("7", "true"),
+        "{rows:?}"
+    );
+    assert!(
+        rows.iter().any(|row| row[1] == "bob" && row[3] == "false"),
+        "{rows:?}"
+    );
     kappa.shut_down();
 }
 
@@ -423,6 +443,9 @@ fn refusals_are_said_and_not_retried() {
         assert!(!text.contains(secret), "{text}");
     }
     let properties = kappa.ask("SHOW PROPERTIES");
-    assert!(!format!("{properties:?}").contains(secret), "{properties:?}");
+    assert!(
+        !format!("{properties:?}").contains(secret),
+        "{properties:?}"
+    );
     kappa.shut_down();
 }
