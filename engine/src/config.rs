@@ -60,7 +60,9 @@ impl Config {
                     Some(close) => format!("did you mean 's3.{close}'?"),
                     None => format!("S3's are s3.{}", S3_SETTINGS.join(", s3.")),
                 };
-                return Err(Error::User(format!("there is no property '{name}': {hint}")));
+                return Err(Error::User(format!(
+                    "there is no property '{name}': {hint}"
+                )));
             }
             settings.insert(setting.to_owned(), value.clone());
         }

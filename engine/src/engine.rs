@@ -172,12 +172,15 @@ impl Engine {
     /// A query that failed.
     pub async fn flush(&self) -> Result<()> {
         loop {
-            let mut worked = false;
             let queries = self.inner.queries.lock().await;
+            // A query may commit by itself, before its turn and after that of one which reads it.
+            let epochs = || -> Vec<u64> { queries.values().map(QueryHandle::epoch).collect() };
+            let before = epochs();
+            let mut again = false;
             for query in queries.values() {
-                worked |= query.flush().await?;
+                again |= query.flush().await?;
             }
-            if !worked {
+            if !again && epochs() == before {
                 break;
             }
         }
@@ -185,7 +188,11 @@ impl Engine {
             let ends = self.inner.topics.written(&topic).await?;
             loop {
                 let ranges = self.inner.topics.offsets(&topic).await?;
-                if ranges.iter().zip(&ends).all(|(range, end)| range.end >= *end) {
+                if ranges
+                    .iter()
+                    .zip(&ends)
+                    .all(|(range, end)| range.end >= *end)
+                {
                     break;
                 }
                 tokio::time::sleep(READABLE_INTERVAL).await;

@@ -112,6 +112,7 @@ impl From<DataFusionError> for Error {
                 Self::User(message.clone())
             }
             DataFusionError::ResourcesExhausted(message) => Self::User(message.clone()),
+            DataFusionError::ArrowError(error, _) => Self::User(error.to_string()),
             other => Self::User(other.to_string()),
         }
     }

@@ -56,7 +56,9 @@ async fn physical(
     engine: &Engine,
     plan: &LogicalPlan,
 ) -> Result<(Arc<dyn ExecutionPlan>, SessionState)> {
-    let state = session_state();
+    let mut state = session_state();
+    // What NOW() says.
+    state.mark_start_execution();
     let optimized = state.optimize(plan)?;
     let planner = PullPlanner {
         engine: engine.clone(),

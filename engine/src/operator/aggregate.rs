@@ -515,8 +515,7 @@ impl Operator for GroupAggregate {
                 commit.delete_state(&key);
             }
         }
-        self.table
-            .write_marks(commit, self.marks());
+        self.table.write_marks(commit, self.marks());
         Ok(())
     }
 

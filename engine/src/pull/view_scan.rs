@@ -71,7 +71,9 @@ impl ViewScanExec {
         ));
         let horizon = match layout.window {
             None => None,
-            Some(_) => Some(key::window_bytes(Marks::read(&snapshot, layout.table)?.horizon)),
+            Some(_) => Some(key::window_bytes(
+                Marks::read(&snapshot, layout.table)?.horizon,
+            )),
         };
         Ok(Self {
             relation,

@@ -305,9 +305,6 @@ impl Runner {
         for operator in &self.plan.operators {
             operator.lock().committed(self.limits.memory_max)?;
         }
-        self.status
-            .epoch
-            .store(self.progress.epoch, Ordering::Relaxed);
         match &mut self.target {
             Target::Relation(output, delivery) => {
                 output.committed();
@@ -318,6 +315,10 @@ impl Runner {
             Target::Files(_) => self.publish()?,
             Target::Subscriber(_) => {}
         }
+        // Only now: who sees the epoch finds its rows written.
+        self.status
+            .epoch
+            .store(self.progress.epoch, Ordering::Release);
         Ok(())
     }
 

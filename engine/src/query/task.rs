@@ -137,11 +137,17 @@ impl QueryHandle {
         self.send(Command::Resume).await;
     }
 
-    /// Works off all that has arrived and commits it. Whether there was anything.
+    /// Works off all that has arrived and commits it. Whether that is to be asked for again: a row
+    /// made a step fail, and the query goes on without it.
     pub(crate) async fn flush(&self) -> Result<bool> {
         let (sender, receiver) = oneshot::channel();
         self.send(Command::Flush(sender)).await;
         receiver.await.unwrap_or(Ok(false))
+    }
+
+    /// The last epoch that is committed and written.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.status.epoch.load(Ordering::Acquire)
     }
 
     /// The plan with what its operators have done so far.
@@ -443,7 +449,6 @@ async fn drain(
     topics: &Arc<dyn Topics>,
     answer: oneshot::Sender<Result<bool>>,
 ) -> Result<(Runner, Result<()>)> {
-    let before = runner.progress.epoch;
     // A reader learns of the end it has come to only some time later, so the ends are asked for.
     let mut ends = Vec::new();
     for (topic, _) in runner.positions() {
@@ -466,7 +471,7 @@ async fn drain(
                 return Ok((runner, Err(error)));
             }
             Ok(bout) if bout == Bout::Ended || (bout == Bout::Idle && runner.has_passed(&ends)) => {
-                drop(answer.send(Ok(runner.progress.epoch > before)));
+                drop(answer.send(Ok(false)));
                 return Ok((runner, Ok(())));
             }
             // Nobody waits any more.

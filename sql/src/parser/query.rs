@@ -289,6 +289,11 @@ impl StatementParser<'_> {
     /// What is next cannot be, and the name before it is nearly a clause of a pull query.
     fn misspelt_before(&self) -> Option<Error> {
         const CLAUSES: &[&str] = &["FROM", "WHERE", "GROUP BY", "HAVING", "ORDER BY", "LIMIT"];
+        let word = self.word().filter(|word| !CLAUSES.contains(word));
+        if let Some(close) = word.and_then(|word| first_word(word, CLAUSES)) {
+            let error = self.wanted("the end of the statement");
+            return Some(error.hint(format!("did you mean {close}?")));
+        }
         let last = self.token(self.index().checked_sub(1)?);
         match &last.token {
             Token::Word(word) if word.quote_style.is_none() && !keywords::is_reserved(word) => {

@@ -388,7 +388,8 @@ fn window_spec(window: &Window, emit_final: bool) -> Result<WindowSpec> {
     };
     let grace_ms = window.grace_ms.unwrap_or(default_ms);
     let least = length.saturating_add(grace_ms);
-    let retention_ms = window.retention_ms.unwrap_or(least);
+    // A day at least: that a window takes no more rows is no reason to forget it at once.
+    let retention_ms = window.retention_ms.unwrap_or(least.max(DAY_MS));
     if retention_ms < least {
         return Err(Error::invalid(format!(
             "the retention of {retention_ms} ms is shorter than the window's size and grace \

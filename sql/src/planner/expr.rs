@@ -1,10 +1,13 @@
 //! Expressions: from the parser's to DataFusion's.
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue, SchemaError, plan_err};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{
+    Column, DFSchema, DataFusionError, ScalarValue, SchemaError, not_impl_err, plan_err,
+};
 use datafusion::logical_expr::expr::{InList, TryCast};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, lit};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::Spanned;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use super::context::{Context, Scan};
@@ -33,22 +36,42 @@ pub(crate) fn plan_expr(catalog: &Catalog, expr: &ast::Expr, schema: &DFSchema) 
         scan: Scan::Continuous,
     };
     let planner = SqlToRel::new_with_options(&context, options());
+    let place = expr.span();
     let planned = planner
         .sql_to_expr(expr, schema, &mut PlannerContext::new())
-        .map_err(|error| from_datafusion(&error, schema))?;
-    narrow(planned, schema).map_err(|error| from_datafusion(&error, schema))
+        .and_then(|planned| narrow(planned, schema))
+        .and_then(|planned| {
+            check_clock(&planned)?;
+            // A type error is said here, where its place is known. The variable of a lambda is no
+            // column of the schema.
+            match planned.get_type(schema) {
+                Err(error) if field_not_found(&error).is_none() => Err(error),
+                _ => Ok(planned),
+            }
+        });
+    planned.map_err(|error| from_datafusion(&error, schema).or_at(place))
+}
+
+/// A query that never ends has no time at which it runs.
+fn check_clock(expr: &Expr) -> datafusion::common::Result<()> {
+    expr.apply(|expr| match expr {
+        Expr::ScalarFunction(call)
+            if ["now", "current_date", "current_time"].contains(&call.name()) =>
+        {
+            not_impl_err!(
+                "{} in a continuous query is not there yet: ROWTIME is the time of the row",
+                call.name().to_uppercase()
+            )
+        }
+        _ => Ok(TreeNodeRecursion::Continue),
+    })?;
+    Ok(())
 }
 
 /// Plans an expression without columns.
 #[cfg(test)]
 pub(crate) fn plan_constant(catalog: &Catalog, expr: &ast::Expr) -> Result<Expr> {
-    use datafusion::logical_expr::ExprSchemable;
-    let schema = DFSchema::empty();
-    let planned = plan_expr(catalog, expr, &schema)?;
-    planned
-        .get_type(&schema)
-        .map_err(|error| from_datafusion(&error, &schema))?;
-    Ok(planned)
+    plan_expr(catalog, expr, &DFSchema::empty())
 }
 
 /// What SQL text alone does not say: INTEGER literals are 32 bits wide where they fit, as in
@@ -144,6 +167,7 @@ pub(crate) fn from_datafusion(error: &DataFusionError, schema: &DFSchema) -> Err
         .unwrap_or(text)
         .trim_end_matches('.')
         .to_owned();
+    let text = plain(&text).unwrap_or(text);
     let it = match root {
         DataFusionError::NotImplemented(_) => Error::unsupported(text),
         _ if text.contains("Invalid function") => {
@@ -160,6 +184,29 @@ pub(crate) fn from_datafusion(error: &DataFusionError, schema: &DFSchema) -> Err
     }
 }
 
+/// DataFusion's longest messages in a sentence.
+fn plain(text: &str) -> Option<String> {
+    if let Some((_, rest)) = text.split_once("Function '")
+        && let Some((name, rest)) = rest.split_once("' failed to match any signature")
+    {
+        let name = name.to_uppercase();
+        let given = rest.split_once("but received ").map(|(_, rest)| rest);
+        return Some(
+            match given.and_then(|rest| rest.split([' ', '.', ',']).next()) {
+                Some(given) => format!(
+                    "{name} does not take a value of type {}",
+                    given.to_uppercase()
+                ),
+                None => format!("{name} does not take such arguments"),
+            },
+        );
+    }
+    let (_, rest) = text.split_once("column \"")?;
+    let (column, rest) = rest.split_once('"')?;
+    rest.starts_with(" must appear in the GROUP BY clause")
+        .then(|| format!("column {column} must be in GROUP BY, or inside an aggregate function"))
+}
+
 /// What one of our functions says about its arguments, out of what DataFusion put around it.
 fn about_call(text: &str) -> Option<&str> {
     let says = [
@@ -168,11 +215,13 @@ fn about_call(text: &str) -> Option<&str> {
     ];
     let said = says.iter().find_map(|says| text.find(says))?;
     let start = text[..said].rfind("Function '")?;
-    let end = text.find(". No function matches").unwrap_or(text.len());
+    let ends = [". No function matches", ",Error during planning"];
+    let end = ends.iter().filter_map(|end| text.find(end)).min();
+    let end = end.unwrap_or(text.len());
     Some(&text[start..end])
 }
 
-fn field_not_found(error: &DataFusionError) -> Option<(&Column, &[Column])> {
+pub(super) fn field_not_found(error: &DataFusionError) -> Option<(&Column, &[Column])> {
     match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => match schema_error.as_ref() {
             SchemaError::FieldNotFound {

@@ -2,13 +2,16 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::planner::SqlToRel;
-use datafusion::sql::sqlparser::ast::{ObjectName, Statement, visit_relations};
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectName, Statement, visit_expressions, visit_relations,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::context::{Context, Scan};
-use super::expr::{from_datafusion, options};
+use super::expr::{field_not_found, from_datafusion, options};
 use super::rewrite::rewrite;
 use super::wildcard::hide_pseudo_columns;
 use crate::ast::PullQuery;
@@ -17,6 +20,7 @@ use crate::error::{Error, Result};
 
 /// Plans an ad hoc query. Its leaves are [`super::RelationSource`]s read once.
 pub fn plan_pull(catalog: &Catalog, query: &PullQuery) -> Result<LogicalPlan> {
+    let asked = query;
     let mut query = query.clone();
     rewrite(&mut query)?;
     check_relations(catalog, &query)?;
@@ -28,7 +32,52 @@ pub fn plan_pull(catalog: &Catalog, query: &PullQuery) -> Result<LogicalPlan> {
     let options = options().with_parse_float_as_decimal(false);
     SqlToRel::new_with_options(&context, options)
         .sql_statement_to_plan(Statement::Query(Box::new(query)))
-        .map_err(|error| from_datafusion(&error, &DFSchema::empty()))
+        .map_err(|error| explain(catalog, asked, &error))
+}
+
+/// DataFusion's error with its place in the query, and what may have been meant.
+fn explain(catalog: &Catalog, query: &PullQuery, error: &DataFusionError) -> Error {
+    let Some((column, _)) = field_not_found(error) else {
+        return from_datafusion(error, &DFSchema::empty());
+    };
+    let mut names = Vec::new();
+    let _ = visit_relations(query, |name: &ObjectName| {
+        let ident = name.0.last().and_then(|part| part.as_ident());
+        let relation = ident.and_then(|ident| catalog.get(&ident.value));
+        names.extend(
+            relation
+                .into_iter()
+                .flat_map(|it| &it.columns)
+                .map(|it| it.name.clone()),
+        );
+        ControlFlow::<()>::Continue(())
+    });
+    let named = match &column.relation {
+        Some(relation) => format!("{}.{}", relation.table(), column.name),
+        None => column.name.clone(),
+    };
+    let it = Error::unknown(format!("column {named} does not exist"))
+        .did_you_mean(&column.name, names.iter().map(String::as_str));
+    match place_of(query, &column.name) {
+        Some(place) => it.at(place),
+        None => it,
+    }
+}
+
+/// Where a column is named first.
+fn place_of(query: &PullQuery, column: &str) -> Option<Span> {
+    let found = visit_expressions(query, |expr: &Expr| {
+        let ident = match expr {
+            Expr::Identifier(ident) => Some(ident),
+            Expr::CompoundIdentifier(parts) => parts.last(),
+            _ => None,
+        };
+        match ident.filter(|ident| ident.value == column) {
+            Some(ident) => ControlFlow::Break(ident.span),
+            None => ControlFlow::Continue(()),
+        }
+    });
+    found.break_value()
 }
 
 /// Says which relation does not exist, and where; DataFusion would not say where.

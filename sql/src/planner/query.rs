@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{ExprSchemable, LogicalPlan};
+use datafusion::sql::sqlparser::ast::Spanned;
 
 use super::expr::{from_datafusion, plan_expr};
 use super::projection::{Item, Output};
@@ -62,7 +63,7 @@ pub fn plan_query(catalog: &Catalog, query: &Query, target: Target) -> Result<Co
     }
     if let Some(filter) = &query.filter {
         let predicate = plan_expr(catalog, filter, scope.plan.schema())?;
-        check_boolean(&predicate, &scope, "WHERE")?;
+        check_boolean(&predicate, &scope, "WHERE").map_err(|error| error.or_at(filter.span()))?;
         if table_function::contains(&predicate) {
             return Err(Error::invalid("Table functions cannot be used in WHERE"));
         }

@@ -553,8 +553,7 @@ impl Operator for SessionAggregate {
         for ((key, _, _), row) in dirty.iter().zip(rows.iter()) {
             commit.put_state(key, row.data());
         }
-        self.table
-            .write_marks(commit, self.marks());
+        self.table.write_marks(commit, self.marks());
         Ok(())
     }
 
