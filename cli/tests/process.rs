@@ -1,6 +1,10 @@
 //! The program as a process: how it ends, and what is left when it is made to.
 
 #![expect(
+    clippy::disallowed_methods,
+    reason = "processes have the machine's time"
+)]
+#![expect(
     clippy::unwrap_used,
     reason = "helpers of tests: a failure is the message"
 )]
@@ -135,7 +139,7 @@ fn line(number: usize) -> String {
         "2026-11-02 09:{minute:02}:{second:02} 10.0.0.1 {user} W3SVC{} WEB1 192.168.1.1 443 \
          GET /{number} - {} {} HTTP/2 site.example Firefox/145.0 -",
         number % 4 + 1,
-        if number % 10 == 0 { 500 } else { 200 },
+        if number.is_multiple_of(10) { 500 } else { 200 },
         number % 100,
     )
 }

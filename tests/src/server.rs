@@ -35,7 +35,7 @@ impl Server {
         Ok(Some(server))
     }
 
-    /// Starts it again after [`Server::stop`] or [`Server::kill`], on the same port and data.
+    /// Starts it again after [`Server::stop`], on the same port and data.
     ///
     /// # Errors
     /// Why it does not start.

@@ -52,6 +52,11 @@ impl Subscriber {
         self.left == Some(0) || self.sender.is_closed()
     }
 
+    /// Whether a step's rows would have to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.sender.capacity() == 0
+    }
+
     /// Waits until the subscriber has room or is gone. A query whose subscriber has none reads
     /// nothing more: it holds up nobody else, and its lag is what the subscriber sees grow.
     pub(crate) async fn room(&self) {

@@ -110,6 +110,11 @@ impl Runner {
             {
                 return Ok(Bout::Ended);
             }
+            if let Target::Subscriber(subscriber) = &self.target
+                && subscriber.is_full()
+            {
+                return Ok(Bout::Busy);
+            }
             let now = self.clock.monotonic_ms();
             let due = self.is_due(now) || (drain && rows == 0);
             if self.dirty && due {

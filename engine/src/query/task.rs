@@ -449,6 +449,12 @@ async fn drain(
     topics: &Arc<dyn Topics>,
     answer: oneshot::Sender<Result<bool>>,
 ) -> Result<(Runner, Result<()>)> {
+    for source in &mut runner.sources {
+        if let Err(error) = source.discover_partitions().await {
+            drop(answer.send(Err(error.clone())));
+            return Ok((runner, Err(error)));
+        }
+    }
     // A reader learns of the end it has come to only some time later, so the ends are asked for.
     let mut ends = Vec::new();
     for (topic, _) in runner.positions() {
@@ -691,11 +697,21 @@ pub(crate) async fn run_push(
         Err(error) => return fail(error).await,
     };
     drop(opened);
+    let mut measured_ms = i64::MIN / 2;
     loop {
+        let now_ms = shared.clock.monotonic_ms();
+        if now_ms - measured_ms > LAG_MS {
+            measured_ms = now_ms;
+            measure_lag(runner.positions(), &shared.topics, &status).await;
+        }
         if let Target::Subscriber(subscriber) = &runner.target {
-            subscriber.room().await;
+            let room = tokio::time::timeout(Duration::from_millis(100), subscriber.room());
+            let waits = room.await.is_err();
             if subscriber.ended() {
                 return;
+            }
+            if waits {
+                continue;
             }
         }
         let result;

@@ -47,6 +47,10 @@ impl Incarnation {
             .block_on(Box::pin(self.engine.execute(statement)))
     }
 
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     /// What `statement` is refused with, as a person sees it.
     pub(crate) fn refused(&self, statement: &str) -> String {
         match self.try_execute(statement) {

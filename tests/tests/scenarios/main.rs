@@ -1,5 +1,6 @@
 //! Whole engines under long and varied input.
 
+#![expect(clippy::disallowed_methods, reason = "servers have the machine's time")]
 #![expect(
     clippy::unwrap_used,
     reason = "helpers of tests: a failure is the message"
@@ -9,4 +10,5 @@ mod bad_input;
 mod broker;
 mod incarnation;
 mod oracle;
+mod push;
 mod sinks;

@@ -230,6 +230,10 @@ impl Cluster {
                 self.writes_asker.get_or_init(|| made)
             }
         };
+        // This client has to know of partitions that are new, too.
+        asker
+            .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
+            .map_err(|error| self.error(format!("ask for the end of topic \"{topic}\""), &error))?;
         self.bounds(asker, topic, 0..partitions, Offset::End)
     }
 
