@@ -101,29 +101,30 @@ fn two_processes_cannot_have_one_data_directory() {
     let statements = "CREATE STREAM s (v INT) WITH (KAFKA_TOPIC = 's', VALUE_FORMAT = 'JSON'); \
                       CREATE STREAM c AS SELECT * FROM s;";
     std::fs::write(&script, statements).unwrap();
+    let log = folder.path().join("log");
     let first = kappa(&data_dir)
         .arg("run")
         .arg(&script)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
     let begun = Instant::now();
     loop {
-        let second = kappa(&data_dir)
-            .args(["-e", "SHOW STREAMS"])
-            .output()
-            .unwrap();
-        let said = String::from_utf8(second.stderr).unwrap();
-        if second.status.code() == Some(1) {
-            assert!(said.contains("in use by another kappa process"), "{said}");
+        let said = std::fs::read_to_string(&log).unwrap();
+        if said.contains("1 query running") {
             break;
         }
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "the first never opens it"
-        );
+        assert!(begun.elapsed() < Duration::from_secs(60), "{said}");
+        std::thread::sleep(Duration::from_millis(20));
     }
+    let second = kappa(&data_dir)
+        .args(["-e", "SHOW STREAMS"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(said.contains("in use by another kappa process"), "{said}");
     terminate(first);
     output(kappa(&data_dir).args(["-e", "SHOW STREAMS"]));
 }

@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod engine;
 mod error;
+mod key_order;
 mod operator;
 mod plan;
 mod property;

@@ -18,6 +18,7 @@ use kappa_sql::catalog::{KeyWindow, Relation};
 use kappa_storage::store::{Commit, key};
 
 use crate::error::Result;
+use crate::key_order::sort_by_key;
 use crate::state::{Marks, StateTable};
 
 /// How a view's rows are laid out.
@@ -191,7 +192,7 @@ impl ViewWriter {
         let key = |entry: &Entry| &bytes[entry.start..entry.key_end];
         let mut entries = std::mem::take(&mut self.entries);
         // Later changes of a key lie further back in the bytes.
-        entries.sort_unstable_by(|a, b| key(a).cmp(key(b)).then(a.start.cmp(&b.start)));
+        sort_by_key(&mut entries, |entry| key(&entry), |entry| entry.start);
         for (index, entry) in entries.iter().enumerate() {
             if entries
                 .get(index + 1)

@@ -16,6 +16,7 @@ use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use super::accumulator::Slot;
+use crate::key_order::sort_by_key;
 use crate::state::StateTable;
 
 /// Groups in memory, by slot.
@@ -178,7 +179,7 @@ impl Groups {
         for slot in &dirty {
             self.is_dirty[*slot as usize] = false;
         }
-        dirty.sort_unstable_by(|a, b| self.key(*a).cmp(self.key(*b)));
+        sort_by_key(&mut dirty, |slot| self.key(slot), |_| 0);
         dirty
     }
 
