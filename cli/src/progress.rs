@@ -54,7 +54,9 @@ pub(crate) async fn follow(
     let mut shown: Option<(Bar, Keys)> = None;
     loop {
         let now = engine.queries().into_iter().find(|query| query.id == id);
-        let Some(query) = now.filter(|query| query.state == QueryState::Running) else {
+        let works =
+            |query: &QueryInfo| matches!(query.state, QueryState::Starting | QueryState::Running);
+        let Some(query) = now.filter(works) else {
             break;
         };
         let behind = query.lag >= LAG_SHOWN || (shown.is_some() && query.lag > 0);

@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 /// What a query is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryState {
+    /// Being opened where its last commit left it: topics, state, what Kafka has of it.
+    Starting,
     /// Reading what comes.
     Running,
     /// Stopped by PAUSE until RESUME.
@@ -21,6 +23,7 @@ impl QueryState {
     /// Its name in a listing.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Starting => "STARTING",
             Self::Running => "RUNNING",
             Self::Paused => "PAUSED",
             Self::Retrying => "RETRYING",
@@ -81,7 +84,7 @@ impl Default for Status {
             lag: AtomicU64::new(0),
             memory: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
-            state: Mutex::new((QueryState::Running, None)),
+            state: Mutex::new((QueryState::Starting, None)),
         }
     }
 }

@@ -168,9 +168,14 @@ pub(super) fn rekey_wildcard(
     };
     for (key, written) in scope.key.iter().zip(&query.partition_by).rev() {
         if !items.iter().any(|item| item.expr == *key) {
+            // A pseudo column's value can be a key, its name cannot be a column's.
+            let name = match name_of(written) {
+                Name::Column { name, .. } if column::is_reserved(&name) => Name::Generated,
+                name => name,
+            };
             let item = Item {
                 expr: key.clone(),
-                name: name_of(written),
+                name,
                 span: star.span,
             };
             items.insert(0, item);
