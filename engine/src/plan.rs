@@ -175,7 +175,7 @@ impl Planner {
                 .build()
             })
             .collect::<Result<Vec<_>>>()?;
-        let retention_ms = node.window.map(|window| window.retention_ms());
+        let retention_ms = node.window.map(|window| window.open_ms());
         let emit_final = node.emit == Emit::Final;
         let spec = AggregateSpec {
             group: exprs.all(&node.group)?,

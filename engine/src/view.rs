@@ -127,7 +127,7 @@ struct Entry {
 }
 
 impl ViewWriter {
-    /// A writer of `relation`'s rows. Windows older than `retention_ms` are let go.
+    /// A writer of `relation`'s rows. Windows older than `retention_ms`, if that is given, are let go.
     pub(crate) fn try_new(
         relation: &Relation,
         table_id: u32,

@@ -317,7 +317,7 @@ pub(super) fn start_at(properties: &Properties) -> Start {
     }
 }
 
-/// How long the windows of a plan's result are kept.
+/// How long the windows of a plan's result are kept, unless it is for good.
 fn window_retention(plan: &ContinuousPlan) -> Option<i64> {
     use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
     use datafusion::logical_expr::LogicalPlan;
@@ -327,7 +327,7 @@ fn window_retention(plan: &ContinuousPlan) -> Option<i64> {
         if let LogicalPlan::Extension(extension) = node
             && let Some(aggregate) = extension.node.as_any().downcast_ref::<AggregateNode>()
         {
-            retention = aggregate.window.map(|window| window.retention_ms());
+            retention = aggregate.window.and_then(|window| window.retention_ms());
         }
         Ok(TreeNodeRecursion::Continue)
     });

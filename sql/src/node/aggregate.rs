@@ -22,8 +22,8 @@ pub enum WindowSpec {
         advance_ms: i64,
         /// How long after its end a window still takes rows.
         grace_ms: i64,
-        /// How long after its start a window is kept.
-        retention_ms: i64,
+        /// How long after its start a view keeps a window; for good unless this says otherwise.
+        retention_ms: Option<i64>,
     },
     /// Runs of rows of a key no further apart than the gap.
     Session {
@@ -31,8 +31,8 @@ pub enum WindowSpec {
         gap_ms: i64,
         /// How long after its end (+ gap) a session still takes rows.
         grace_ms: i64,
-        /// How long after its end a session is kept.
-        retention_ms: i64,
+        /// How long after its end a view keeps a session; for good unless this says otherwise.
+        retention_ms: Option<i64>,
     },
 }
 
@@ -44,12 +44,24 @@ impl WindowSpec {
         }
     }
 
-    /// How long a window is kept, in milliseconds.
-    pub fn retention_ms(&self) -> i64 {
+    /// How long a view keeps a window, in milliseconds.
+    pub fn retention_ms(&self) -> Option<i64> {
         match self {
             Self::Hopping { retention_ms, .. } | Self::Session { retention_ms, .. } => {
                 *retention_ms
             }
+        }
+    }
+
+    /// How long after its start (a session: its end) a window may still change, in milliseconds.
+    pub fn open_ms(&self) -> i64 {
+        match self {
+            Self::Hopping {
+                size_ms, grace_ms, ..
+            } => size_ms.saturating_add(*grace_ms),
+            Self::Session {
+                gap_ms, grace_ms, ..
+            } => gap_ms.saturating_add(*grace_ms),
         }
     }
 }

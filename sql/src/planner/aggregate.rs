@@ -388,9 +388,10 @@ fn window_spec(window: &Window, emit_final: bool) -> Result<WindowSpec> {
     };
     let grace_ms = window.grace_ms.unwrap_or(default_ms);
     let least = length.saturating_add(grace_ms);
-    // A day at least: that a window takes no more rows is no reason to forget it at once.
-    let retention_ms = window.retention_ms.unwrap_or(least.max(DAY_MS));
-    if retention_ms < least {
+    let retention_ms = window.retention_ms;
+    if let Some(retention_ms) = retention_ms
+        && retention_ms < least
+    {
         return Err(Error::invalid(format!(
             "the retention of {retention_ms} ms is shorter than the window's size and grace \
              period together, {least} ms"

@@ -189,11 +189,10 @@ const QUERIES: &[Query] = &[
     },
 ];
 
-/// Only where one partition makes the order of arrival certain. The retention keeps the windows for
-/// the comparison: without it they go when they take no more rows.
+/// Only where one partition makes the order of arrival certain.
 const LATE: &str = "CREATE TABLE with_late AS SELECT k, COUNT(*) AS n, SUM(v) AS s FROM events \
-                    WINDOW TUMBLING (SIZE 10 MILLISECONDS, RETENTION 1 HOUR, \
-                    GRACE PERIOD 15 MILLISECONDS) WHERE k IS NOT NULL GROUP BY k";
+                    WINDOW TUMBLING (SIZE 10 MILLISECONDS, GRACE PERIOD 15 MILLISECONDS) \
+                    WHERE k IS NOT NULL GROUP BY k";
 
 #[test]
 fn views_say_what_one_batch_over_all_input_says() {
