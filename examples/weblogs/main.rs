@@ -124,3 +124,13 @@ fn records(requests: &[log::Request]) -> Vec<NewRecords> {
         .filter(|records| !records.is_empty())
         .collect()
 }
+
+/// What `make demo` shows has to be right in every test run.
+#[cfg(test)]
+#[tokio::test]
+async fn the_example_checks_itself() -> Result<(), Box<dyn Error>> {
+    let directory = std::env::temp_dir().join(format!("kappa-weblogs-test-{}", std::process::id()));
+    let result = run(&directory).await;
+    std::fs::remove_dir_all(&directory)?;
+    result
+}

@@ -6,7 +6,8 @@ use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Statement, visit_expressions, visit_relations,
+    CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Statement, Value,
+    visit_expressions, visit_expressions_mut, visit_relations,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -17,6 +18,8 @@ use super::wildcard::hide_pseudo_columns;
 use crate::ast::PullQuery;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::functions::Functions;
+use crate::types::SqlType;
 
 /// Plans an ad hoc query. Its leaves are [`super::RelationSource`]s read once.
 pub fn plan_pull(catalog: &Catalog, query: &PullQuery) -> Result<LogicalPlan> {
@@ -25,6 +28,7 @@ pub fn plan_pull(catalog: &Catalog, query: &PullQuery) -> Result<LogicalPlan> {
     rewrite(&mut query)?;
     check_relations(catalog, &query)?;
     hide_pseudo_columns(catalog, &mut query);
+    narrow_arguments(&mut query);
     let context = Context {
         catalog,
         scan: Scan::Once,
@@ -33,6 +37,39 @@ pub fn plan_pull(catalog: &Catalog, query: &PullQuery) -> Result<LogicalPlan> {
     SqlToRel::new_with_options(&context, options)
         .sql_statement_to_plan(Statement::Query(Box::new(query)))
         .map_err(|error| explain(catalog, asked, &error))
+}
+
+/// Whole numbers given to scalar functions are INTEGER where they fit, as KSQL's functions expect them
+/// (`ROUND(x, 2)`); DataFusion's planner makes them BIGINT.
+fn narrow_arguments(query: &mut PullQuery) {
+    let _ = visit_expressions_mut(query, |expr: &mut Expr| {
+        if let Expr::Function(function) = expr
+            && function.over.is_none()
+            && let [part] = function.name.0.as_slice()
+            && let Some(name) = part.as_ident()
+            && Functions::all()
+                .scalar(&name.value.to_lowercase())
+                .is_some()
+            && let FunctionArguments::List(list) = &mut function.args
+        {
+            for arg in &mut list.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg
+                    && let Expr::Value(value) = arg
+                    && let Value::Number(text, _) = &value.value
+                    && text.parse::<i32>().is_ok()
+                {
+                    *arg = Expr::Cast {
+                        kind: CastKind::Cast,
+                        expr: Box::new(arg.clone()),
+                        data_type: SqlType::Int.to_ast(),
+                        array: false,
+                        format: None,
+                    };
+                }
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 /// DataFusion's error with its place in the query, and what may have been meant.
