@@ -1,13 +1,14 @@
 //! An ad hoc query: planned by DataFusion over what is registered.
 
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{
-    CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Statement, Value,
-    visit_expressions, visit_expressions_mut, visit_relations,
+    CastKind, Expr, ObjectName, Statement, Value, VisitMut, VisitorMut, visit_expressions,
+    visit_relations,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -28,7 +29,7 @@ pub fn plan_pull(catalog: &Catalog, query: &PullQuery) -> Result<LogicalPlan> {
     rewrite(&mut query)?;
     check_relations(catalog, &query)?;
     hide_pseudo_columns(catalog, &mut query);
-    narrow_arguments(&mut query);
+    let ControlFlow::Continue(()) = query.visit(&mut Narrower::default());
     let context = Context {
         catalog,
         scan: Scan::Once,
@@ -39,37 +40,60 @@ pub fn plan_pull(catalog: &Catalog, query: &PullQuery) -> Result<LogicalPlan> {
         .map_err(|error| explain(catalog, asked, &error))
 }
 
-/// Whole numbers given to scalar functions are INTEGER where they fit, as KSQL's functions expect them
-/// (`ROUND(x, 2)`); DataFusion's planner makes them BIGINT.
-fn narrow_arguments(query: &mut PullQuery) {
-    let _ = visit_expressions_mut(query, |expr: &mut Expr| {
-        if let Expr::Function(function) = expr
-            && function.over.is_none()
-            && let [part] = function.name.0.as_slice()
-            && let Some(name) = part.as_ident()
-            && Functions::all()
-                .scalar(&name.value.to_lowercase())
-                .is_some()
-            && let FunctionArguments::List(list) = &mut function.args
-        {
-            for arg in &mut list.args {
-                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg
-                    && let Expr::Value(value) = arg
-                    && let Value::Number(text, _) = &value.value
-                    && text.parse::<i32>().is_ok()
-                {
-                    *arg = Expr::Cast {
-                        kind: CastKind::Cast,
-                        expr: Box::new(arg.clone()),
-                        data_type: SqlType::Int.to_ast(),
-                        array: false,
-                        format: None,
-                    };
-                }
-            }
+/// Makes whole numbers in the arguments of scalar functions INTEGER where they fit, as continuous
+/// queries do and KSQL's functions expect (`ROUND(x, -1)`, `SUBSTRING(s, LEN(s) - 1)`): for DataFusion's
+/// planner they are BIGINT.
+#[derive(Default)]
+struct Narrower {
+    /// For each call around the place that is visited, whether its numbers may be narrowed.
+    calls: Vec<bool>,
+}
+
+/// Whether the numbers below `expr` may be narrowed: aggregates, window functions and intervals want
+/// theirs as they are written. `None` if that is for what is around it to say.
+fn narrows(expr: &Expr) -> Option<bool> {
+    match expr {
+        Expr::Function(function) => {
+            let name = match function.name.0.as_slice() {
+                [part] => part.as_ident().map(|ident| ident.value.to_lowercase()),
+                _ => None,
+            };
+            let scalar = name.and_then(|name| Functions::all().scalar(&name));
+            Some(function.over.is_none() && scalar.is_some())
         }
-        ControlFlow::<()>::Continue(())
-    });
+        Expr::Interval(_) | Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
+            Some(false)
+        }
+        _ => None,
+    }
+}
+
+impl VisitorMut for Narrower {
+    type Break = Infallible;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Infallible> {
+        self.calls.extend(narrows(expr));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Infallible> {
+        if narrows(expr).is_some() {
+            self.calls.pop();
+        } else if self.calls.last() == Some(&true)
+            && let Expr::Value(value) = expr
+            && let Value::Number(text, _) = &value.value
+            && text.parse::<i32>().is_ok()
+        {
+            *expr = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(expr.clone()),
+                data_type: SqlType::Int.to_ast(),
+                array: false,
+                format: None,
+            };
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// DataFusion's error with its place in the query, and what may have been meant.
