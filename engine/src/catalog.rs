@@ -51,7 +51,8 @@ pub(crate) struct StoredQuery {
 pub(crate) struct StoredSink {
     pub(crate) name: String,
     /// Part of its files' names, so that a sink made anew, or one of the same name elsewhere, never
-    /// writes over them.
+    /// writes over them. Empty for a sink that is older than marks.
+    #[serde(default)]
     pub(crate) mark: String,
     /// The relation it writes out.
     pub(crate) source: String,
