@@ -175,7 +175,7 @@ impl Planner {
                 .build()
             })
             .collect::<Result<Vec<_>>>()?;
-        let retention_ms = node.window.map(|window| window.open_ms());
+        let open_ms = node.window.map(|window| window.open_ms());
         let emit_final = node.emit == Emit::Final;
         let spec = AggregateSpec {
             group: exprs.all(&node.group)?,
@@ -184,7 +184,7 @@ impl Planner {
             op: node.op.as_ref().map(|op| exprs.one(op)).transpose()?,
             emit_old: node.emit_old,
             emit_final,
-            retention_ms,
+            open_ms,
             schema: Arc::clone(schema.inner()),
         };
         let table = self.table()?;

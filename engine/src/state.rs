@@ -51,6 +51,15 @@ impl Marks {
         horizon: i64::MIN,
     };
 
+    /// The marks of an operator that keeps windows for `kept_ms` after the largest one.
+    pub(crate) fn new(stream_time: i64, window_max: i64, kept_ms: Option<i64>) -> Self {
+        Self {
+            stream_time,
+            window_max,
+            horizon: kept_ms.map_or(i64::MIN, |kept_ms| window_max.saturating_sub(kept_ms)),
+        }
+    }
+
     /// The marks of a table as of `view`.
     pub(crate) fn read(view: &impl View, table: u32) -> Result<Self> {
         match view.get_meta(&marks_key(table))? {

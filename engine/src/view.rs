@@ -205,12 +205,7 @@ impl ViewWriter {
                 end => commit.put_state(key(entry), &bytes[entry.key_end..end]),
             }
         }
-        let marks = Marks {
-            stream_time: 0,
-            window_max: self.window_max,
-            horizon: self.horizon(),
-        };
-        self.table.write_marks(commit, marks);
+        self.table.write_marks(commit, self.marks());
         self.bytes.clear();
         self.bytes.shrink_to(1 << 20);
     }
@@ -218,15 +213,11 @@ impl ViewWriter {
     /// The commit is durable.
     pub(crate) fn committed(&self) {
         self.table.set_written();
-        self.table.expire(self.horizon());
+        self.table.expire(self.marks().horizon);
     }
 
-    /// Windows before it are over.
-    fn horizon(&self) -> i64 {
-        match (self.retention_ms, self.layout.window) {
-            (Some(retention_ms), Some(_)) => self.window_max.saturating_sub(retention_ms),
-            _ => i64::MIN,
-        }
+    fn marks(&self) -> Marks {
+        Marks::new(0, self.window_max, self.retention_ms)
     }
 
     /// Memory held, in bytes.

@@ -46,8 +46,8 @@ pub(crate) struct AggregateSpec {
     pub(crate) emit_old: bool,
     /// Emit a window's rows once, when it is over.
     pub(crate) emit_final: bool,
-    /// How long a window is kept, in milliseconds from its start.
-    pub(crate) retention_ms: Option<i64>,
+    /// How long a window may still change, in milliseconds from its start (a session: its end).
+    pub(crate) open_ms: Option<i64>,
     /// Columns of the output: group, aggregates, window bounds, row time, change kind.
     pub(crate) schema: SchemaRef,
 }
@@ -115,17 +115,7 @@ pub(crate) struct GroupAggregate {
 
 impl GroupAggregate {
     fn marks(&self) -> Marks {
-        let horizon = match self.spec.retention_ms {
-            Some(retention_ms) if self.groups.windowed() => {
-                self.stored_window_max.saturating_sub(retention_ms)
-            }
-            _ => i64::MIN,
-        };
-        Marks {
-            stream_time: self.stream_time,
-            window_max: self.stored_window_max,
-            horizon,
-        }
+        Marks::new(self.stream_time, self.stored_window_max, self.spec.open_ms)
     }
 
     /// The operator with what the last commit left.

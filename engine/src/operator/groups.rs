@@ -195,11 +195,6 @@ impl Groups {
         Ok(())
     }
 
-    /// Whether keys end with a window start.
-    pub(crate) fn windowed(&self) -> bool {
-        self.windowed
-    }
-
     /// Memory held, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.values.size()

@@ -105,15 +105,13 @@ impl Runner {
         let until = self.clock.monotonic_ms() + BOUT_MS;
         loop {
             let rows = self.step()?;
-            if let Target::Subscriber(subscriber) = &self.target
-                && subscriber.ended()
-            {
-                return Ok(Bout::Ended);
-            }
-            if let Target::Subscriber(subscriber) = &self.target
-                && subscriber.is_full()
-            {
-                return Ok(Bout::Busy);
+            if let Target::Subscriber(subscriber) = &self.target {
+                if subscriber.ended() {
+                    return Ok(Bout::Ended);
+                }
+                if subscriber.is_full() {
+                    return Ok(Bout::Busy);
+                }
             }
             let now = self.clock.monotonic_ms();
             let due = self.is_due(now) || (drain && rows == 0);

@@ -210,7 +210,29 @@ fn from_list(lists: &ArrayRef, row: usize) -> Result<Vec<ScalarValue>> {
         .collect()
 }
 
+/// Values with a number each as a state of two arrays.
+fn numbered_state(values: &[(ScalarValue, i64)], item: &DataType) -> Vec<ScalarValue> {
+    let (values, numbers): (Vec<ScalarValue>, Vec<ScalarValue>) = values
+        .iter()
+        .map(|(value, number)| (value.clone(), ScalarValue::from(*number)))
+        .unzip();
+    vec![to_list(&values, item), to_list(&numbers, &DataType::Int64)]
+}
+
+/// The values of such states, with their numbers.
+fn each_numbered(states: &[ArrayRef], mut take: impl FnMut(ScalarValue, i64)) -> Result<()> {
+    for row in 0..states[0].len() {
+        let numbers = from_list(&states[1], row)?;
+        for (value, number) in from_list(&states[0], row)?.into_iter().zip(numbers) {
+            if let ScalarValue::Int64(Some(number)) = number {
+                take(value, number);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Memory of values, in bytes.
-fn size_of(values: &[ScalarValue]) -> usize {
-    ScalarValue::size_of_vec(&values.to_vec())
+fn size_of<'a>(values: impl IntoIterator<Item = &'a ScalarValue>) -> usize {
+    values.into_iter().map(ScalarValue::size).sum()
 }

@@ -1,8 +1,10 @@
 //! Bytes as text in one of four encodings, and as numbers.
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use datafusion::common::Result;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::native::{Call, Get, Native, Overload, Param, takes};
@@ -30,49 +32,36 @@ pub(super) fn all() -> Vec<ScalarUDF> {
             Some(to.text(&from.bytes(text.get(row)?)?))
         }))
     })];
-    static INT_FROM_BYTES: &[Overload] = &[
-        takes(
-            &[Bytes],
-            |_| DataType::Int32,
-            |call| Ok(call.ints(|row| number(call, row).map(i32::from_be_bytes))),
-        ),
-        takes(
-            &[Bytes, String],
-            |_| DataType::Int32,
-            |call| Ok(call.ints(|row| number(call, row).map(i32::from_be_bytes))),
-        ),
-    ];
-    static BIGINT_FROM_BYTES: &[Overload] = &[
-        takes(
-            &[Bytes],
-            |_| DataType::Int64,
-            |call| Ok(call.bigints(|row| number(call, row).map(i64::from_be_bytes))),
-        ),
-        takes(
-            &[Bytes, String],
-            |_| DataType::Int64,
-            |call| Ok(call.bigints(|row| number(call, row).map(i64::from_be_bytes))),
-        ),
-    ];
-    static DOUBLE_FROM_BYTES: &[Overload] = &[
-        takes(
-            &[Bytes],
-            |_| DataType::Float64,
-            |call| Ok(call.doubles(|row| number(call, row).map(f64::from_be_bytes))),
-        ),
-        takes(
-            &[Bytes, String],
-            |_| DataType::Float64,
-            |call| Ok(call.doubles(|row| number(call, row).map(f64::from_be_bytes))),
-        ),
-    ];
+    static INT_FROM_BYTES: [Overload; 2] = from_number_bytes(
+        |_| DataType::Int32,
+        |call| Ok(call.ints(|row| number(call, row).map(i32::from_be_bytes))),
+    );
+    static BIGINT_FROM_BYTES: [Overload; 2] = from_number_bytes(
+        |_| DataType::Int64,
+        |call| Ok(call.bigints(|row| number(call, row).map(i64::from_be_bytes))),
+    );
+    static DOUBLE_FROM_BYTES: [Overload; 2] = from_number_bytes(
+        |_| DataType::Float64,
+        |call| Ok(call.doubles(|row| number(call, row).map(f64::from_be_bytes))),
+    );
     vec![
         Native::create("to_bytes", TO_BYTES),
         Native::create("from_bytes", FROM_BYTES),
         Native::create("encode", ENCODE),
-        Native::create("int_from_bytes", INT_FROM_BYTES),
-        Native::create("bigint_from_bytes", BIGINT_FROM_BYTES),
-        Native::create("double_from_bytes", DOUBLE_FROM_BYTES),
+        Native::create("int_from_bytes", &INT_FROM_BYTES),
+        Native::create("bigint_from_bytes", &BIGINT_FROM_BYTES),
+        Native::create("double_from_bytes", &DOUBLE_FROM_BYTES),
+    ]
+}
+
+/// A function of the bytes of a number, and of their order where that is given.
+const fn from_number_bytes(
+    returns: fn(&[DataType]) -> DataType,
+    run: fn(&Call<'_>) -> Result<ArrayRef>,
+) -> [Overload; 2] {
+    [
+        takes(&[Param::Bytes], returns, run),
+        takes(&[Param::Bytes, Param::String], returns, run),
     ]
 }
 

@@ -163,7 +163,7 @@ impl Commit {
         self.deletes_ranges = true;
     }
 
-    /// The batch itself, for what the embedded log writes beside records.
+    /// The batch itself, for what the embedded log writes beside records; not for ranges.
     pub(crate) fn batch(&mut self) -> &mut WriteBatch {
         &mut self.batch
     }

@@ -97,15 +97,7 @@ pub(crate) struct SessionAggregate {
 
 impl SessionAggregate {
     fn marks(&self) -> Marks {
-        let horizon = match self.spec.retention_ms {
-            Some(retention_ms) => self.end_max.saturating_sub(retention_ms),
-            None => i64::MIN,
-        };
-        Marks {
-            stream_time: self.stream_time,
-            window_max: self.end_max,
-            horizon,
-        }
+        Marks::new(self.stream_time, self.end_max, self.spec.open_ms)
     }
 
     /// The operator with what the last commit left.

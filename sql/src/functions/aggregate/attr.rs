@@ -5,7 +5,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
 
-use super::{Definition, any_one, from_list, list, to_list};
+use super::{Definition, any_one, each_numbered, list, numbered_state, size_of};
 
 pub(super) static ATTR: Definition = Definition {
     name: "attr",
@@ -65,36 +65,14 @@ impl Accumulator for Attr {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let values: Vec<ScalarValue> = self.values.iter().map(|(value, _)| value.clone()).collect();
-        let counts: Vec<ScalarValue> = self
-            .values
-            .iter()
-            .map(|(_, count)| ScalarValue::from(*count))
-            .collect();
-        Ok(vec![
-            to_list(&values, &self.of),
-            to_list(&counts, &DataType::Int64),
-        ])
+        Ok(numbered_state(&self.values, &self.of))
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for row in 0..states[0].len() {
-            let counts = from_list(&states[1], row)?;
-            for (value, count) in from_list(&states[0], row)?.into_iter().zip(counts) {
-                if let ScalarValue::Int64(Some(count)) = count {
-                    self.add(value, count);
-                }
-            }
-        }
-        Ok(())
+        each_numbered(states, |value, count| self.add(value, count))
     }
 
     fn size(&self) -> usize {
-        std::mem::size_of::<Self>()
-            + self
-                .values
-                .iter()
-                .map(|(value, _)| value.size() + 8)
-                .sum::<usize>()
+        std::mem::size_of::<Self>() + size_of(self.values.iter().map(|(value, _)| value))
     }
 }

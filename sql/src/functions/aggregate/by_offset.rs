@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
 
-use super::{Definition, Made, from_list, list, to_list};
+use super::{Definition, Made, each_numbered, list, numbered_state, size_of, to_list};
 
 pub(super) static EARLIEST: Definition = Definition {
     name: "earliest_by_offset",
@@ -71,13 +71,13 @@ struct ByOffset {
     n: usize,
     ignore_nulls: bool,
     /// By number, ascending.
-    values: Vec<(i64, ScalarValue)>,
+    values: Vec<(ScalarValue, i64)>,
 }
 
 impl ByOffset {
-    fn add(&mut self, number: i64, value: ScalarValue) {
-        let at = self.values.partition_point(|(known, _)| *known <= number);
-        self.values.insert(at, (number, value));
+    fn add(&mut self, value: ScalarValue, number: i64) {
+        let at = self.values.partition_point(|(_, known)| *known <= number);
+        self.values.insert(at, (value, number));
         if self.values.len() > self.n {
             match self.end {
                 End::First => self.values.truncate(self.n),
@@ -97,44 +97,28 @@ impl Accumulator for ByOffset {
                 break;
             }
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            self.add(number, ScalarValue::try_from_array(&values[0], row)?);
+            self.add(ScalarValue::try_from_array(&values[0], row)?, number);
         }
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let values: Vec<ScalarValue> = self.values.iter().map(|(_, value)| value.clone()).collect();
+        let values: Vec<ScalarValue> = self.values.iter().map(|(value, _)| value.clone()).collect();
         Ok(to_list(&values, &self.of))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let numbers: Vec<ScalarValue> = self
-            .values
-            .iter()
-            .map(|(number, _)| ScalarValue::from(*number))
-            .collect();
-        Ok(vec![self.evaluate()?, to_list(&numbers, &DataType::Int64)])
+        Ok(numbered_state(&self.values, &self.of))
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for row in 0..states[0].len() {
-            let numbers = from_list(&states[1], row)?;
-            for (value, number) in from_list(&states[0], row)?.into_iter().zip(numbers) {
-                if let ScalarValue::Int64(Some(number)) = number {
-                    NEXT.fetch_max(number.saturating_add(1), Ordering::Relaxed);
-                    self.add(number, value);
-                }
-            }
-        }
-        Ok(())
+        each_numbered(states, |value, number| {
+            NEXT.fetch_max(number.saturating_add(1), Ordering::Relaxed);
+            self.add(value, number);
+        })
     }
 
     fn size(&self) -> usize {
-        std::mem::size_of::<Self>()
-            + self
-                .values
-                .iter()
-                .map(|(_, value)| value.size() + 8)
-                .sum::<usize>()
+        std::mem::size_of::<Self>() + size_of(self.values.iter().map(|(value, _)| value))
     }
 }
