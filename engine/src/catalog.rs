@@ -54,14 +54,61 @@ pub(crate) struct StoredSink {
     /// writes over them. Empty for a sink that is older than marks.
     #[serde(default)]
     pub(crate) mark: String,
-    /// The relation it writes out.
-    pub(crate) source: String,
+    /// The relations it reads.
+    #[serde(alias = "source", deserialize_with = "one_or_several")]
+    pub(crate) sources: Vec<String>,
     pub(crate) statement: String,
-    pub(crate) options: FileOptions,
+    pub(crate) options: SinkOptions,
     /// Settings of the object store that the statement gave; none of them secret.
     pub(crate) store_options: BTreeMap<String, String>,
+    /// First of its state tables, and their number.
+    #[serde(default = "unnumbered")]
+    pub(crate) first_table: u32,
+    #[serde(default)]
+    pub(crate) tables: u32,
     pub(crate) properties: Properties,
     pub(crate) paused: bool,
+}
+
+/// The table of sinks that are older than numbers for them.
+fn unnumbered() -> u32 {
+    u32::MAX / 2
+}
+
+/// Where a sink's rows go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum SinkOptions {
+    /// Into files.
+    Files(FileOptions),
+    /// Nowhere: they are counted. To measure or try a query without what it writes.
+    Blackhole { blackhole: bool },
+}
+
+impl SinkOptions {
+    /// Where to, for people.
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Self::Files(options) => &options.path,
+            Self::Blackhole { .. } => "blackhole",
+        }
+    }
+}
+
+/// Sinks that are older than `AS SELECT` have one source.
+fn one_or_several<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Sources {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Sources::deserialize(deserializer)? {
+        Sources::One(one) => vec![one],
+        Sources::Several(several) => several,
+    })
 }
 
 /// The next numbers. Numbers are never used again.

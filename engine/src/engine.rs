@@ -117,7 +117,7 @@ impl Engine {
         }
         for sink in sinks {
             if let Err(error) = statement::sink::start(&engine, &sink).await {
-                engine.show_failed(sink.name, sink.source, sink.statement, &error);
+                engine.show_failed(sink.name, sink.sources.join(", "), sink.statement, &error);
             }
         }
         Ok(engine)

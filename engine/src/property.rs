@@ -84,7 +84,7 @@ pub const PROPERTIES: &[Property] = &[
     },
     Property {
         name: "step.max.rows",
-        default: "65536",
+        default: "1000000",
         help: "most rows of one step; 1 emits every change",
         kind: Kind::Int {
             least: 1,

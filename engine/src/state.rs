@@ -112,9 +112,14 @@ impl StateTable {
     /// A key without window with one put behind it.
     pub(crate) fn with_window(key: &[u8], window: i64) -> Vec<u8> {
         let mut out = Vec::with_capacity(key.len() + WINDOW);
-        out.extend_from_slice(key);
-        key::push_window(&mut out, window);
+        Self::push_with_window(&mut out, key, window);
         out
+    }
+
+    /// Appends a key with a window put behind it to `out`.
+    pub(crate) fn push_with_window(out: &mut Vec<u8>, key: &[u8], window: i64) {
+        out.extend_from_slice(key);
+        key::push_window(out, window);
     }
 
     /// A windowed table's key as key without window, and window.

@@ -1,7 +1,10 @@
-//! A leaf of a continuous query's plan: it gives the rows that the step put there.
+//! A leaf of a continuous query's plan: it gives the rows that the step puts there. While it is open
+//! more may come, so it says when it has none left, and waits.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -25,7 +28,17 @@ use parking_lot::Mutex;
 pub(crate) struct Leaf {
     pub(crate) relation: Arc<Relation>,
     pub(crate) schema: SchemaRef,
-    slot: Arc<Mutex<Option<RecordBatch>>>,
+    rows: Arc<Mutex<Waiting>>,
+}
+
+/// Rows that were put and not yet asked for.
+#[derive(Debug, Default)]
+struct Waiting {
+    batches: VecDeque<RecordBatch>,
+    /// Whether more may be put.
+    open: bool,
+    /// Whether it was asked for more than there was.
+    hungry: bool,
 }
 
 impl Leaf {
@@ -34,13 +47,37 @@ impl Leaf {
         Self {
             relation,
             schema,
-            slot: Arc::default(),
+            rows: Arc::default(),
         }
     }
 
-    /// Gives the next step its rows.
+    /// Gives the step rows.
     pub(crate) fn put(&self, batch: RecordBatch) {
-        *self.slot.lock() = Some(batch);
+        self.rows.lock().batches.push_back(batch);
+    }
+
+    /// Whether the step's rows are not all there yet: the leaf's end is not the step's.
+    pub(crate) fn set_open(&self, open: bool) {
+        self.rows.lock().open = open;
+    }
+
+    /// Whether the plan waits for rows of an open leaf.
+    pub(crate) fn is_hungry(&self) -> bool {
+        std::mem::take(&mut self.rows.lock().hungry)
+    }
+
+    /// The next rows, the end, or the wish for more.
+    fn poll(&self) -> Poll<Option<Result<RecordBatch>>> {
+        let mut rows = self.rows.lock();
+        match rows.batches.pop_front() {
+            Some(batch) => Poll::Ready(Some(Ok(batch))),
+            // Nobody is to be woken: whoever runs the step polls again once it has put more.
+            None if rows.open => {
+                rows.hungry = true;
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
+        }
     }
 }
 
@@ -134,10 +171,10 @@ impl ExecutionPlan for LeafExec {
         _partition: usize,
         _context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let batch = self.leaf.slot.lock().take();
+        let leaf = self.leaf.clone();
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             Arc::clone(&self.leaf.schema),
-            futures::stream::iter(batch.map(Ok)),
+            futures::stream::poll_fn(move |_| leaf.poll()),
         )))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int8Array, Int32Array, Int64Array,
 };
+use arrow::buffer::NullBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Fields, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -14,7 +15,7 @@ use kappa_sql::column;
 use kappa_storage::format::{Decoder, Format, Side};
 use kappa_storage::record::{Records, headers_type, no_headers};
 
-use super::rowtime::RowTime;
+use super::rowtime::{Flaws, RowTime};
 use crate::error::{Error, Result};
 
 /// A record that could not be made into a row.
@@ -46,6 +47,9 @@ impl DecodedRows {
         partition: i32,
         places: &BTreeMap<(i32, i64), String>,
     ) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
         let (Some(first), Some(last)) =
             (self.offsets.values().first(), self.offsets.values().last())
         else {
@@ -205,47 +209,34 @@ impl RowDecoder {
     /// Makes rows of records. Bad records are left out of the rows and listed.
     pub(crate) fn decode(&mut self, partition: i32, records: &Records) -> Result<DecodedRows> {
         let rows = records.len();
-        let mut bad: Vec<Option<String>> = vec![None; rows];
+        let mut bad = Flaws::new();
         let (keys, starts, ends) = self.split_window(records, &mut bad);
         let key = self.key.decode(keys.as_ref().unwrap_or(&records.keys))?;
         let value = self.value.decode(&records.values)?;
         if self.reads_key {
             for entry in &key.bad {
-                bad[entry.row].get_or_insert_with(|| format!("key: {}", entry.reason));
+                bad.entry(entry.row)
+                    .or_insert_with(|| format!("key: {}", entry.reason));
             }
         }
         for entry in &value.bad {
-            bad[entry.row].get_or_insert_with(|| format!("value: {}", entry.reason));
+            bad.entry(entry.row)
+                .or_insert_with(|| format!("value: {}", entry.reason));
         }
-        if self.is_table {
+        if self.is_table && records.keys.null_count() > 0 {
             // A table's record says nothing without a key.
-            for (row, bad) in bad.iter_mut().enumerate() {
-                if records.keys.is_null(row) {
-                    bad.get_or_insert_with(|| "the key of a table's record is null".into());
-                }
+            for row in (0..rows).filter(|row| records.keys.is_null(*row)) {
+                bad.entry(row)
+                    .or_insert_with(|| "the key of a table's record is null".into());
             }
         }
-        let is_null = |row: usize| value.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
         let rowtimes = self.rowtime.of(
             &records.timestamps,
             &key.columns,
             &value.columns,
-            &is_null,
+            value.nulls.as_ref(),
             &mut bad,
         );
-        let ops: Int8Array = match &value.nulls {
-            None => Int8Array::from_value(column::INSERT, rows),
-            Some(nulls) => nulls
-                .iter()
-                .map(|valid| {
-                    Some(if valid {
-                        column::INSERT
-                    } else {
-                        column::DELETE
-                    })
-                })
-                .collect(),
-        };
         let columns = self
             .columns
             .iter()
@@ -263,7 +254,7 @@ impl RowDecoder {
                     From::Offset => Arc::new(records.offsets.clone()),
                     From::WindowStart => Arc::new(starts.clone()),
                     From::WindowEnd => Arc::new(ends.clone()),
-                    From::Op => Arc::new(ops.clone()),
+                    From::Op => Arc::new(ops(value.nulls.as_ref(), rows)),
                     From::Seq => Arc::new(arrow::array::UInt64Array::from_value(0, rows)),
                 }
             })
@@ -276,13 +267,14 @@ impl RowDecoder {
             offsets: records.offsets.clone(),
             bad: Vec::new(),
         };
-        if bad.iter().any(Option::is_some) {
-            let good: BooleanArray = bad.iter().map(|reason| Some(reason.is_none())).collect();
+        if !bad.is_empty() {
+            let mut good = vec![true; rows];
+            bad.keys().for_each(|row| good[*row] = false);
+            let good = BooleanArray::from(good);
             decoded.batch = filter_record_batch(&decoded.batch, &good)?;
             decoded.rowtimes = keep(&decoded.rowtimes, &good)?;
             decoded.offsets = keep(&decoded.offsets, &good)?;
-            for (row, reason) in bad.into_iter().enumerate() {
-                let Some(reason) = reason else { continue };
+            for (row, reason) in bad {
                 let payload = if reason.starts_with("key") {
                     &records.keys
                 } else {
@@ -304,7 +296,7 @@ impl RowDecoder {
     fn split_window(
         &self,
         records: &Records,
-        bad: &mut [Option<String>],
+        bad: &mut Flaws,
     ) -> (Option<BinaryArray>, Int64Array, Int64Array) {
         let Some(window) = self.window else {
             return (
@@ -321,12 +313,12 @@ impl RowDecoder {
         let mut keys = arrow::array::BinaryBuilder::new();
         let mut starts = Vec::with_capacity(records.len());
         let mut ends = Vec::with_capacity(records.len());
-        for (row, bad) in bad.iter_mut().enumerate() {
+        for row in 0..records.len() {
             if records.keys.is_null(row) {
                 keys.append_null();
                 starts.push(0);
                 ends.push(0);
-                bad.get_or_insert_with(|| "key: a windowed record without a key".into());
+                bad.insert(row, "key: a windowed record without a key".into());
                 continue;
             }
             let bytes = records.keys.value(row);
@@ -334,9 +326,8 @@ impl RowDecoder {
                 keys.append_null();
                 starts.push(0);
                 ends.push(0);
-                bad.get_or_insert_with(|| {
-                    format!("key: {} bytes are too few for a windowed key", bytes.len())
-                });
+                let reason = format!("key: {} bytes are too few for a windowed key", bytes.len());
+                bad.insert(row, reason);
                 continue;
             };
             let (key, rest) = bytes.split_at(length);
@@ -358,6 +349,21 @@ impl RowDecoder {
             Int64Array::from(starts),
             Int64Array::from(ends),
         )
+    }
+}
+
+/// The change kinds of records: those without a value are deletes.
+fn ops(nulls: Option<&NullBuffer>, rows: usize) -> Int8Array {
+    match nulls {
+        None => Int8Array::from_value(column::INSERT, rows),
+        Some(nulls) => nulls
+            .iter()
+            .map(|valid| match valid {
+                true => column::INSERT,
+                false => column::DELETE,
+            })
+            .collect::<Vec<_>>()
+            .into(),
     }
 }
 

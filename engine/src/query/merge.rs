@@ -116,8 +116,7 @@ fn take_single(sources: &mut [Source], rows_max: usize) -> Result<Option<Taken>>
         partition.number,
         waiting.offsets.value(waiting.taken - 1),
     );
-    let positions = UInt64Array::from_iter_values(0..count as u64);
-    source.leaf.put(with_positions(batch, positions)?);
+    source.leaf.put(with_positions(batch, || 0..count as u64)?);
     Ok(Some(Taken {
         rows: count,
         last: Some(last),
@@ -141,7 +140,6 @@ fn put(source: &mut Source, rows: &[(u64, Row)]) -> Result<()> {
         .iter()
         .map(|partition| partition.waiting.as_ref().map(|waiting| &waiting.batch))
         .collect();
-    let positions = UInt64Array::from_iter_values(rows.iter().map(|(position, _)| *position));
     let used: Vec<(usize, &RecordBatch)> = batches
         .iter()
         .enumerate()
@@ -173,13 +171,16 @@ fn put(source: &mut Source, rows: &[(u64, Row)]) -> Result<()> {
     let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let batch =
         RecordBatch::try_new_with_options(Arc::clone(&source.leaf.schema), columns, &options)?;
-    let batch = with_positions(batch, positions)?;
+    let batch = with_positions(batch, || rows.iter().map(|(position, _)| *position))?;
     source.leaf.put(batch);
     Ok(())
 }
 
 /// `batch` with its rows' positions in the step, if somebody asks for them.
-fn with_positions(batch: RecordBatch, positions: UInt64Array) -> Result<RecordBatch> {
+fn with_positions<P: Iterator<Item = u64>>(
+    batch: RecordBatch,
+    positions: impl FnOnce() -> P,
+) -> Result<RecordBatch> {
     let schema = batch.schema();
     let Some(index) = schema
         .fields()
@@ -189,6 +190,6 @@ fn with_positions(batch: RecordBatch, positions: UInt64Array) -> Result<RecordBa
         return Ok(batch);
     };
     let mut columns = batch.columns().to_vec();
-    columns[index] = Arc::new(positions);
+    columns[index] = Arc::new(UInt64Array::from_iter_values(positions()));
     Ok(RecordBatch::try_new(schema, columns)?)
 }

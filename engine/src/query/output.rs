@@ -7,6 +7,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Int64Array, RecordBatch,
     UInt32Array,
 };
+use arrow::buffer::NullBuffer;
 use arrow::compute::{concat, filter_record_batch, take};
 use arrow::datatypes::Int8Type;
 use kappa_sql::catalog::{KeyWindow, Kind, Relation, Role};
@@ -18,7 +19,7 @@ use kappa_storage::record::NewRecords;
 use kappa_storage::store::Commit;
 
 use super::decode::side;
-use super::rowtime::RowTime;
+use super::rowtime::{Flaws, RowTime};
 use crate::error::{Error, Result};
 use crate::view::{ViewWriter, int64};
 
@@ -142,18 +143,20 @@ impl Output {
             .bounds
             .map(|[start, end]| (int64(batch.column(start)), int64(batch.column(end))));
         let is_deleted = |row: usize| deleted.as_ref().is_some_and(|deleted| deleted.value(row));
-        let mut bad = vec![None; batch.num_rows()];
-        let timestamps = self
+        let gone = deleted
+            .as_ref()
+            .map(|deleted| NullBuffer::new(!deleted.values()));
+        let mut bad = Flaws::new();
+        let mut timestamps = self
             .sink_time
-            .of(&rowtimes, &keys, &values, &is_deleted, &mut bad);
-        // A row whose own time column says nothing usable keeps the time it came with.
-        let timestamps: Int64Array = timestamps
-            .values()
-            .iter()
-            .zip(rowtimes.values())
-            .zip(&bad)
-            .map(|((time, rowtime), bad)| if bad.is_some() { *rowtime } else { *time })
-            .collect();
+            .of(&rowtimes, &keys, &values, gone.as_ref(), &mut bad);
+        if !bad.is_empty() {
+            // A row whose own time column says nothing usable keeps the time it came with.
+            let mut times = timestamps.values().to_vec();
+            bad.keys()
+                .for_each(|row| times[*row] = rowtimes.value(*row));
+            timestamps = times.into();
+        }
         if let Some(view) = &mut self.view {
             let bounds = bounds.as_ref().map(|(starts, ends)| (starts, ends));
             view.push(&keys, &values, &timestamps, bounds, &is_deleted)?;

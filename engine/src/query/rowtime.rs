@@ -1,6 +1,9 @@
 //! A row's time: the record's, or a column's where the relation says so.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use kappa_sql::catalog::{Column, Relation};
 use kappa_sql::java_time::{Pattern, Zone};
@@ -10,6 +13,9 @@ use crate::error::{Error, Result};
 
 /// The end of the year 9999. One row from beyond it would make all others late.
 const TIME_MS_MAX: i64 = 253_402_300_799_999;
+
+/// What is wrong with rows, by their number: the first reason counts.
+pub(crate) type Flaws = BTreeMap<usize, String>;
 
 /// Where a relation's row times come from.
 #[derive(Debug)]
@@ -61,28 +67,42 @@ impl RowTime {
         })
     }
 
-    /// The rows' times; a row without a usable one is bad. A record that is null (`is_null`) has
-    /// no columns: its own time stands.
+    /// The rows' times; a row without a usable one is bad. A record that is null (`nulls`) has no
+    /// columns: its own time stands.
     pub(crate) fn of(
         &self,
         record_times: &Int64Array,
         key: &[ArrayRef],
         value: &[ArrayRef],
-        is_null: &dyn Fn(usize) -> bool,
-        bad: &mut [Option<String>],
+        nulls: Option<&NullBuffer>,
+        bad: &mut Flaws,
     ) -> Int64Array {
         let times = match &self.column {
             None => record_times.clone(),
             Some(column) => {
                 let side = if column.in_key { key } else { value };
-                column.times(record_times, &side[column.index], is_null, bad)
+                column.times(record_times, &side[column.index], nulls, bad)
             }
         };
+        let (mut least, mut most) = (0, 0);
+        for time in times.values() {
+            least = least.min(*time);
+            most = most.max(*time);
+        }
+        if least < 0 || most > TIME_MS_MAX {
+            self.note_unusable(&times, bad);
+        }
+        times
+    }
+
+    #[cold]
+    fn note_unusable(&self, times: &Int64Array, bad: &mut Flaws) {
         for (row, time) in times.values().iter().enumerate() {
             if *time < 0 {
-                bad[row].get_or_insert_with(|| format!("negative timestamp {time}"));
+                bad.entry(row)
+                    .or_insert_with(|| format!("negative timestamp {time}"));
             } else if *time > TIME_MS_MAX {
-                bad[row].get_or_insert_with(|| {
+                bad.entry(row).or_insert_with(|| {
                     format!(
                         "timestamp {time} is beyond the year 9999: milliseconds since 1970 are \
                          expected, not micro- or nanoseconds"
@@ -90,7 +110,6 @@ impl RowTime {
                 });
             }
         }
-        times
     }
 }
 
@@ -99,12 +118,18 @@ impl TimeColumn {
         &self,
         record_times: &Int64Array,
         array: &ArrayRef,
-        is_null: &dyn Fn(usize) -> bool,
-        bad: &mut [Option<String>],
+        nulls: Option<&NullBuffer>,
+        bad: &mut Flaws,
     ) -> Int64Array {
+        if array.null_count() == 0
+            && nulls.is_none()
+            && let Some(numbers) = self.numbers(array)
+        {
+            return Int64Array::new(numbers.clone(), None);
+        }
         let mut times = Vec::with_capacity(array.len());
-        for (row, bad) in bad.iter_mut().enumerate() {
-            if bad.is_some() || is_null(row) {
+        for row in 0..array.len() {
+            if nulls.is_some_and(|nulls| nulls.is_null(row)) || bad.contains_key(&row) {
                 times.push(record_times.value(row));
                 continue;
             }
@@ -116,12 +141,21 @@ impl TimeColumn {
             times.push(match time {
                 Ok(time) => time,
                 Err(reason) => {
-                    *bad = Some(reason);
+                    bad.insert(row, reason);
                     0
                 }
             });
         }
         Int64Array::from(times)
+    }
+
+    /// The column's values, where they are times as they stand.
+    fn numbers<'a>(&self, array: &'a ArrayRef) -> Option<&'a ScalarBuffer<i64>> {
+        match self.data_type {
+            SqlType::String => None,
+            SqlType::Timestamp => Some(array.as_primitive::<TimestampMillisecondType>().values()),
+            _ => Some(array.as_primitive::<Int64Type>().values()),
+        }
     }
 
     fn time(&self, array: &ArrayRef, row: usize) -> Result<i64, String> {

@@ -1,18 +1,21 @@
 //! The body of a running query: steps and commits, without threads or waiting.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::StreamExt;
+use kappa_sql::column;
 use kappa_storage::store::{Durability, Store};
 use kappa_storage::topic::Topics;
 use tokio::runtime::Handle;
 
 use super::files::FileOutput;
 use super::kafka_sink::KafkaSink;
-use super::merge::{RowPlace, take_step};
+use super::merge::{RowPlace, Taken, take_step};
 use super::output::Output;
 use super::progress::Progress;
 use super::source::Source;
@@ -39,6 +42,8 @@ pub(super) enum Target {
     Relation(Box<Output>, Delivery),
     /// Files: rows are written to them at a roll, which is their commit.
     Files(Box<FileOutput>),
+    /// Nowhere: rows are counted.
+    Blackhole,
     /// A subscriber: rows are handed over and forgotten.
     Subscriber(super::push::Subscriber),
 }
@@ -83,6 +88,25 @@ pub(super) struct Failure {
     pub(super) rows: usize,
     pub(super) last: RowPlace,
 }
+
+/// A step under way.
+#[derive(Debug)]
+struct Step {
+    taken: Taken,
+    piecemeal: bool,
+    /// When it takes no more rows.
+    until_ms: i64,
+    /// Why reading on failed.
+    failed: Option<Error>,
+}
+
+/// Rows that are read, decoded and given to the plan together: few enough to stay in a processor's
+/// cache on the way.
+const PIECE_ROWS: usize = 8192;
+/// Most rows of a step whose rows must be in memory together.
+const STEP_ROWS_AT_ONCE: usize = 65_536;
+/// Longest time for which a step takes rows.
+const STEP_MS: i64 = 500;
 
 /// How a bout of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,42 +214,19 @@ impl Runner {
 
     /// One step over what is waiting. Returns its number of rows.
     fn step(&mut self) -> Result<usize> {
-        let partitions: usize = self
-            .sources
-            .iter()
-            .map(|source| source.partitions.len())
-            .sum();
-        let rows_each = (self.limits.step_rows_max / partitions.max(1)).max(1);
-        let mut read = 0;
-        for source in &mut self.sources {
-            let records = source.fetch(rows_each)?;
-            self.status
-                .rows_in
-                .fetch_add(records as u64, Ordering::Relaxed);
-            read += records;
+        let taken = self.take(PIECE_ROWS)?;
+        if taken.last.is_none() {
+            return Ok(0);
         }
-        if read > 0 {
-            self.mark_dirty();
-        }
-        let taken = take_step(&mut self.sources, self.limits.step_rows_max)?;
-        let Some(last) = taken.last else { return Ok(0) };
-        let rows = taken.rows;
-        self.mark_dirty();
-        let batches = self.run_plan().inspect_err(|error| {
-            // What the disk or the broker did is not the rows' fault.
-            if !matches!(error, Error::External { .. }) {
-                self.failure = Some(Failure { rows, last });
-            }
-        })?;
-        for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-            let written = match &mut self.target {
-                Target::Relation(output, _) => output.push(batch)?,
-                Target::Files(files) => files.push(batch)?,
-                Target::Subscriber(subscriber) => subscriber.push(batch)?,
-            };
-            self.status
-                .rows_out
-                .fetch_add(written as u64, Ordering::Relaxed);
+        let mut step = Step {
+            taken,
+            piecemeal: self.is_piecemeal(),
+            until_ms: self.clock.monotonic_ms().saturating_add(STEP_MS),
+            failed: None,
+        };
+        self.run_plan(&mut step)?;
+        if let Some(error) = step.failed {
+            return Err(error);
         }
         for operator in &self.plan.operators {
             for (start, rows) in operator.lock().take_late() {
@@ -239,15 +240,133 @@ impl Runner {
         self.status
             .memory
             .store(self.size() as u64, Ordering::Relaxed);
-        Ok(rows)
+        Ok(step.taken.rows)
     }
 
-    /// Runs the plan once over the rows in the leaves.
-    fn run_plan(&mut self) -> Result<Vec<RecordBatch>> {
+    /// Whether the plan can be given a step's rows piece by piece, each hot from the decoder. Rows
+    /// that are numbered through the step, so that two inputs can be told apart by age, come at once.
+    fn is_piecemeal(&self) -> bool {
+        match self.sources.as_slice() {
+            [only] => only.leaf.schema.column_with_name(column::SEQ).is_none(),
+            _ => false,
+        }
+    }
+
+    /// Reads on, and puts rows into the leaves: at most `rows_max`, or all that a step may have where
+    /// they must come at once.
+    fn take(&mut self, rows_max: usize) -> Result<Taken> {
+        let rows_max = match self.is_piecemeal() {
+            true => rows_max.min(self.limits.step_rows_max),
+            false => self.limits.step_rows_max.min(STEP_ROWS_AT_ONCE),
+        };
+        let partitions: usize = self
+            .sources
+            .iter()
+            .map(|source| source.partitions.len())
+            .sum();
+        let rows_each = (rows_max / partitions.max(1)).max(1);
+        let mut read = 0;
+        for source in &mut self.sources {
+            let records = source.fetch(rows_each)?;
+            self.status
+                .rows_in
+                .fetch_add(records as u64, Ordering::Relaxed);
+            read += records;
+        }
+        if read > 0 {
+            self.mark_dirty();
+        }
+        let taken = take_step(&mut self.sources, rows_max)?;
+        if taken.last.is_some() {
+            self.mark_dirty();
+        }
+        Ok(taken)
+    }
+
+    /// Runs the plan once over the step's rows, and hands over what comes of them.
+    fn run_plan(&mut self, step: &mut Step) -> Result<()> {
         let fresh: Arc<dyn ExecutionPlan> = reset_plan_states(Arc::clone(&self.plan.plan))?;
         self.plan.plan = Arc::clone(&fresh);
-        let context = self.plan.state.task_ctx();
-        Ok(Handle::current().block_on(collect(fresh, context))?)
+        let runtime = Handle::current();
+        if let [only] = self.sources.as_slice() {
+            only.leaf.set_open(step.piecemeal);
+        }
+        let mut results = execute_stream(fresh, self.plan.state.task_ctx())?;
+        loop {
+            let next = runtime.block_on(poll_fn(|context| {
+                loop {
+                    let polled = results.poll_next_unpin(context);
+                    if polled.is_ready() || !self.feed(step) {
+                        return polled;
+                    }
+                }
+            }));
+            match next {
+                None => return Ok(()),
+                Some(Ok(batch)) if batch.num_rows() == 0 => {}
+                Some(Ok(batch)) => self.hand_over(&batch)?,
+                Some(Err(error)) => {
+                    let error = Error::from(error);
+                    // What the disk or the broker did is not the rows' fault.
+                    if let (false, Some(last)) =
+                        (matches!(error, Error::External { .. }), step.taken.last)
+                    {
+                        let rows = step.taken.rows;
+                        self.failure = Some(Failure { rows, last });
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Gives the plan more rows if it waits for them, or tells it that the step has no more.
+    fn feed(&mut self, step: &mut Step) -> bool {
+        let [only] = self.sources.as_slice() else {
+            return false;
+        };
+        if !only.leaf.is_hungry() {
+            return false;
+        }
+        let room = self.limits.step_rows_max.saturating_sub(step.taken.rows);
+        let goes_on = room > 0
+            && self.clock.monotonic_ms() < step.until_ms
+            && self.size() <= self.limits.memory_max
+            && match &self.target {
+                Target::Subscriber(subscriber) => !subscriber.ended() && !subscriber.is_full(),
+                _ => true,
+            };
+        let taken = match goes_on {
+            true => self.take(PIECE_ROWS.min(room)),
+            false => Ok(Taken::default()),
+        };
+        match taken {
+            Ok(Taken {
+                rows,
+                last: Some(last),
+            }) => {
+                step.taken.rows += rows;
+                step.taken.last = Some(last);
+            }
+            nothing => {
+                step.failed = nothing.err();
+                self.sources[0].leaf.set_open(false);
+            }
+        }
+        true
+    }
+
+    fn hand_over(&mut self, batch: &RecordBatch) -> Result<()> {
+        let written = match &mut self.target {
+            Target::Relation(output, _) => output.push(batch)?,
+            Target::Files(files) => files.push(batch)?,
+            Target::Blackhole => batch.num_rows(),
+            Target::Subscriber(subscriber) => subscriber.push(batch)?,
+        };
+        self.status
+            .rows_out
+            .fetch_add(written as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Makes the epoch durable: operators' state, view, offsets and records in one write.
@@ -290,7 +409,7 @@ impl Runner {
                 }
             }
             Target::Files(files) => files.stage(self.progress.epoch, &mut commit)?,
-            Target::Subscriber(_) => {}
+            Target::Blackhole | Target::Subscriber(_) => {}
         }
         self.progress.offsets = self.sources.iter().map(Source::offsets).collect();
         self.progress.write(&self.id, &mut commit)?;
@@ -316,7 +435,7 @@ impl Runner {
                 }
             }
             Target::Files(_) => self.publish()?,
-            Target::Subscriber(_) => {}
+            Target::Blackhole | Target::Subscriber(_) => {}
         }
         // Only now: who sees the epoch finds its rows written.
         self.status
@@ -344,7 +463,7 @@ impl Runner {
         let output = match &self.target {
             Target::Relation(output, _) => output.size(),
             Target::Files(files) => files.size(),
-            Target::Subscriber(_) => 0,
+            Target::Blackhole | Target::Subscriber(_) => 0,
         };
         operators + output
     }

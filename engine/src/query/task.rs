@@ -64,6 +64,8 @@ pub(crate) enum Destination {
         target: FileTarget,
         staging: PathBuf,
     },
+    /// Nowhere: rows are counted.
+    Blackhole,
     /// Somebody who listens.
     Subscriber,
 }
@@ -653,6 +655,7 @@ async fn open(
             files.publish(&shared.store).await?;
             Target::Files(Box::new(files))
         }
+        (None, Destination::Blackhole) => Target::Blackhole,
         (None, Destination::Subscriber) => {
             return Err(Error::Internal("a push query without a subscriber".into()));
         }

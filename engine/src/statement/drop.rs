@@ -90,7 +90,7 @@ fn check_unused(engine: &Engine, relation: &Relation) -> Result<(), kappa_sql::E
     if let Some(sink) = catalog
         .sinks
         .values()
-        .find(|sink| sink.source == relation.name)
+        .find(|sink| sink.sources.contains(&relation.name))
     {
         return Err(kappa_sql::Error::invalid(format!(
             "Cannot drop {}: the sink {} reads it",

@@ -133,8 +133,8 @@ fn sinks(session: &Session) -> Result<Response> {
     };
     rows(vec![
         ("name", text(&|s| s.name.clone())),
-        ("source", text(&|s| s.source.clone())),
-        ("path", text(&|s| s.options.path.clone())),
+        ("source", text(&|s| s.sources.join(", "))),
+        ("path", text(&|s| s.options.path().to_owned())),
         (
             "state",
             text(&|s| info(&s.name).map_or("", |i| i.state.name()).to_owned()),

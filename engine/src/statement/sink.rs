@@ -1,23 +1,27 @@
-//! CREATE SINK, DROP SINK, PAUSE and RESUME SINK: a relation's rows written to files.
+//! CREATE SINK, DROP SINK, PAUSE and RESUME SINK: rows of a relation or a query written to files, or
+//! nowhere.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kappa_sql::ast::{Name, Parsed, Properties, SinkInput, Statement};
-use kappa_sql::planner::plan_select_all;
+use kappa_sql::catalog::Catalog;
+use kappa_sql::planner::{ContinuousPlan, Target, plan_query, plan_select_all};
 use kappa_storage::files::{FileFormat, FileTarget};
 use kappa_storage::store::Durability;
 
 use super::create_as::{limits, start_at};
 use super::fail;
-use crate::catalog::StoredSink;
+use crate::catalog::{SinkOptions, StoredSink};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::plan::{self, StatePlace};
 use crate::query::files::{FileOptions, FileOutput};
 use crate::query::progress::Progress;
 use crate::query::task::{Destination, QueryHandle, QuerySpec};
 use crate::response::Response;
 use crate::session::Session;
+use crate::state::StateTable;
 
 /// What the ids of sinks' queries begin with.
 pub(super) const PREFIX: &str = "SINK_";
@@ -64,55 +68,84 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
             kappa_sql::Error::invalid(format!("a sink {name} exists already")).at(name.span),
         ));
     }
-    let SinkInput::Source(source) = input else {
-        return Err(fail(
-            kappa_sql::Error::unsupported("CREATE SINK … AS SELECT is not there yet")
-                .at(name.span)
-                .hint("CREATE STREAM … AS SELECT, and a sink FROM that"),
-        ));
-    };
     // What does not fit is said now, not when the first row comes.
-    let plan = plan_select_all(&engine.catalog(), source).map_err(fail)?;
+    let plan = plan_input(&engine.catalog(), input).map_err(fail)?;
     let (options, store_options) = options(with, name, &plan.columns).map_err(fail)?;
+    let mut counters = inner.catalog.read().counters;
+    let place = StatePlace {
+        store: Arc::clone(&inner.store),
+        first_table: counters.table,
+        transient: true,
+    };
+    let tables = plan::plan(&plan.plan, place).await?.tables;
+    let first_table = counters.table;
+    counters.table += tables;
     let sink = StoredSink {
         name: name.value.clone(),
         mark: format!("{:08x}", crate::engine::chance() as u32),
-        source: source.value.clone(),
+        sources: plan.sources.iter().map(|s| s.name.clone()).collect(),
         statement: parsed.text.clone(),
         options,
         store_options,
+        first_table,
+        tables,
         properties: session.properties.clone(),
         paused: false,
     };
-    target(engine, &sink)?;
+    if let SinkOptions::Files(options) = &sink.options {
+        target(engine, &sink, options)?;
+    }
     let mut commit = inner.store.begin();
     sink.write(&mut commit)?;
+    counters.write(&mut commit)?;
     inner.store.commit(commit, Durability::Sync)?;
-    inner
-        .catalog
-        .write()
-        .sinks
-        .insert(sink.name.clone(), sink.clone());
+    {
+        let mut catalog = inner.catalog.write();
+        catalog.counters = counters;
+        catalog.sinks.insert(sink.name.clone(), sink.clone());
+    }
     start(engine, &sink).await?;
-    Ok(Response::Done(format!(
-        "sink {name} writes {source} to {}",
-        sink.options.path
-    )))
+    Ok(Response::Done(match &sink.options {
+        SinkOptions::Files(options) => format!(
+            "sink {name} writes {} to {}",
+            match input {
+                SinkInput::Source(source) => source.to_string(),
+                SinkInput::Query(_) => "its rows".to_owned(),
+            },
+            options.path
+        ),
+        SinkOptions::Blackhole { .. } => format!("sink {name} counts its rows and drops them"),
+    }))
+}
+
+/// The plan of what a sink writes.
+fn plan_input(catalog: &Catalog, input: &SinkInput) -> kappa_sql::Result<ContinuousPlan> {
+    match input {
+        SinkInput::Source(source) => plan_select_all(catalog, source),
+        SinkInput::Query(query) => plan_query(catalog, query, Target::Push),
+    }
 }
 
 fn options(
     with: &Properties,
     name: &Name,
     columns: &[kappa_sql::catalog::Column],
-) -> kappa_sql::Result<(FileOptions, BTreeMap<String, String>)> {
+) -> kappa_sql::Result<(SinkOptions, BTreeMap<String, String>)> {
     if let Some(error) = with.unknown(&PROPERTIES) {
         return Err(error);
     }
-    let connector = with.one_of("CONNECTOR", &["file", "s3"])?.ok_or_else(|| {
+    let connectors = ["file", "s3", "blackhole"];
+    let connector = with.one_of("CONNECTOR", &connectors)?.ok_or_else(|| {
         kappa_sql::Error::invalid("the property CONNECTOR is missing")
             .at(name.span)
-            .hint("add CONNECTOR = 'file' or 's3'")
+            .hint("add CONNECTOR = 'file', 's3' or 'blackhole'")
     })?;
+    if connector == "blackhole" {
+        if let Some(error) = with.unknown(&["CONNECTOR"]) {
+            return Err(error.hint("a blackhole has no other properties"));
+        }
+        return Ok((SinkOptions::Blackhole { blackhole: true }, BTreeMap::new()));
+    }
     let path = with
         .required_string("PATH")
         .map_err(|error| error.or_at(name.span))?
@@ -173,17 +206,17 @@ fn options(
             .unwrap_or(ROLL_INTERVAL_MS),
         roll_bytes: usize::try_from(roll_bytes).unwrap_or(usize::MAX),
     };
-    Ok((options, store_options))
+    Ok((SinkOptions::Files(options), store_options))
 }
 
 /// Where the sink's files go. Settings of the process (`s3.…`) stand under those of the statement.
-fn target(engine: &Engine, sink: &StoredSink) -> Result<FileTarget> {
-    let mut options = BTreeMap::new();
-    if sink.options.path.starts_with("s3://") {
-        options = engine.inner.config.s3_settings()?;
-        options.extend(sink.store_options.clone());
+fn target(engine: &Engine, sink: &StoredSink, options: &FileOptions) -> Result<FileTarget> {
+    let mut settings = BTreeMap::new();
+    if options.path.starts_with("s3://") {
+        settings = engine.inner.config.s3_settings()?;
+        settings.extend(sink.store_options.clone());
     }
-    Ok(FileTarget::open(&sink.options.path, &options)?)
+    Ok(FileTarget::open(&options.path, &settings)?)
 }
 
 /// Where files wait until they are committed and put.
@@ -193,26 +226,35 @@ fn staging(engine: &Engine) -> std::path::PathBuf {
 
 /// Starts a sink of the catalog, where its last commit left it.
 pub(crate) async fn start(engine: &Engine, sink: &StoredSink) -> Result<()> {
-    let name = Name {
-        value: sink.source.clone(),
-        quoted: true,
-        span: kappa_sql::ast::Span::empty(),
+    let types = engine.inner.catalog.read().types.clone();
+    let parsed = kappa_sql::parser::parse_with(&sink.statement, &types)
+        .map_err(|error| Error::statement(error, &sink.statement))?;
+    let Some(Statement::CreateSink { input, .. }) =
+        parsed.0.into_iter().next().map(|p| p.statement)
+    else {
+        return Err(Error::Internal(format!("sink {} has no input", sink.name)));
     };
-    let plan = plan_select_all(&engine.catalog(), &name)
+    let plan = plan_input(&engine.catalog(), &input)
         .map_err(|error| Error::statement(error, &sink.statement))?;
     let mut limits = limits(&sink.properties);
-    limits.commit_interval_ms = sink.options.roll_interval_ms;
+    let destination = match &sink.options {
+        SinkOptions::Files(options) => {
+            limits.commit_interval_ms = options.roll_interval_ms;
+            Destination::Files {
+                sink: sink.name.clone(),
+                mark: sink.mark.clone(),
+                options: options.clone(),
+                target: target(engine, sink, options)?,
+                staging: staging(engine),
+            }
+        }
+        SinkOptions::Blackhole { .. } => Destination::Blackhole,
+    };
     let spec = QuerySpec {
         id: id(&sink.name),
         plan,
-        destination: Destination::Files {
-            sink: sink.name.clone(),
-            mark: sink.mark.clone(),
-            options: sink.options.clone(),
-            target: target(engine, sink)?,
-            staging: staging(engine),
-        },
-        first_table: u32::MAX / 2,
+        destination,
+        first_table: sink.first_table,
         outbox: u32::MAX / 2,
         limits,
         start: start_at(&sink.properties),
@@ -263,6 +305,9 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
     inner.infos.write().remove(&query);
     let mut commit = inner.store.begin();
     StoredSink::delete(&sink.name, &mut commit);
+    for table in sink.first_table..sink.first_table + sink.tables {
+        StateTable::delete(table, &mut commit);
+    }
     Progress::delete(&query, &mut commit);
     FileOutput::delete(&sink.name, &mut commit);
     inner.store.commit(commit, Durability::Sync)?;
@@ -270,7 +315,11 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
     std::mem::drop(std::fs::remove_dir_all(staging(engine).join(&sink.name)));
     inner.catalog.write().sinks.remove(&sink.name);
     Ok(Response::Done(format!(
-        "sink {name} dropped; its files stay"
+        "sink {name} dropped{}",
+        match sink.options {
+            SinkOptions::Files(_) => "; its files stay",
+            SinkOptions::Blackhole { .. } => "",
+        }
     )))
 }
 

@@ -10,30 +10,43 @@ use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{Result, cast::as_boolean_array};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::LoweredAggregate;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
 
 use crate::operator::accumulator::{self, Slot, SlotAccumulator};
 use kappa_sql::column;
 
-/// An aggregate function, its arguments and its state.
+/// An aggregate function and what it is given.
 #[derive(Debug)]
 struct Function {
     arguments: Vec<Arc<dyn PhysicalExpr>>,
     filter: Option<Arc<dyn PhysicalExpr>>,
-    accumulator: Box<dyn SlotAccumulator>,
+    function: Arc<AggregateFunctionExpr>,
     field: FieldRef,
+    /// Number of columns of its state.
+    width: usize,
 }
 
-/// All aggregate functions of one operator.
+/// All aggregate functions of one operator, without state.
 #[derive(Debug)]
 pub(super) struct Functions {
     functions: Vec<Function>,
+    retractable: bool,
     /// Row time, then each function's state columns.
     rows: RowConverter,
 }
 
+/// What the functions are given for the rows of a batch.
+#[derive(Debug)]
+pub(super) struct Arguments(Vec<Argument>);
+
+#[derive(Debug)]
+struct Argument {
+    values: Vec<ArrayRef>,
+    filter: Option<ArrayRef>,
+}
+
 impl Functions {
-    /// Functions without any group; `retractable` when rows may be taken away.
+    /// The functions; `retractable` when rows may be taken away.
     pub(super) fn try_new(aggregates: &[LoweredAggregate], retractable: bool) -> Result<Self> {
         let mut types = vec![DataType::Int64];
         let mut functions = Vec::with_capacity(aggregates.len());
@@ -44,31 +57,75 @@ impl Functions {
                     lowered.aggregate.fun().name().to_uppercase()
                 );
             }
-            let accumulator = accumulator::create(&lowered.aggregate, retractable)?;
-            types.extend(accumulator.state_types());
+            let state = accumulator::create(&lowered.aggregate, retractable)?.state_types();
             functions.push(Function {
                 arguments: lowered.aggregate.expressions(),
                 filter: lowered.filter.clone(),
-                accumulator,
+                function: Arc::clone(&lowered.aggregate),
                 field: lowered.aggregate.field(),
+                width: state.len(),
             });
+            types.extend(state);
         }
         let rows = RowConverter::new(types.into_iter().map(SortField::new).collect())?;
-        Ok(Self { functions, rows })
+        Ok(Self {
+            functions,
+            retractable,
+            rows,
+        })
+    }
+
+    /// Evaluates the functions' arguments and filters for all rows of a batch.
+    pub(super) fn arguments(&self, batch: &RecordBatch) -> Result<Arguments> {
+        let evaluate =
+            |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(batch)?.into_array(batch.num_rows());
+        let arguments = self.functions.iter().map(|function| {
+            Ok(Argument {
+                values: function
+                    .arguments
+                    .iter()
+                    .map(evaluate)
+                    .collect::<Result<_>>()?,
+                filter: function.filter.as_ref().map(evaluate).transpose()?,
+            })
+        });
+        Ok(Arguments(arguments.collect::<Result<_>>()?))
+    }
+}
+
+/// The functions' state, by slot.
+#[derive(Debug)]
+pub(super) struct Accumulators {
+    functions: Arc<Functions>,
+    accumulators: Vec<Box<dyn SlotAccumulator>>,
+}
+
+impl Accumulators {
+    /// State without any group.
+    pub(super) fn try_new(functions: &Arc<Functions>) -> Result<Self> {
+        let accumulators = functions
+            .functions
+            .iter()
+            .map(|function| accumulator::create(&function.function, functions.retractable))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            functions: Arc::clone(functions),
+            accumulators,
+        })
     }
 
     /// Makes room for slots below `len`.
     pub(super) fn resize(&mut self, len: usize) {
-        for function in &mut self.functions {
-            function.accumulator.resize(len);
+        for accumulator in &mut self.accumulators {
+            accumulator.resize(len);
         }
     }
 
-    /// Adds each of `rows` (all rows of `batch` where `None`) to the group of its slot, or takes it
-    /// away where `ops` says that it was deleted.
+    /// Adds each of `rows` (all rows of the batch where `None`) to the group of its slot, or takes
+    /// it away where `ops`, which has one entry for each of `slots`, says that it was deleted.
     pub(super) fn update(
         &mut self,
-        batch: &RecordBatch,
+        arguments: &Arguments,
         rows: Option<&UInt32Array>,
         slots: &[Slot],
         ops: Option<&Int8Array>,
@@ -80,25 +137,22 @@ impl Functions {
                     .collect::<BooleanArray>()
             })
             .filter(|deletes| deletes.true_count() > 0);
-        for function in &mut self.functions {
-            let mut values = Vec::with_capacity(function.arguments.len());
-            for argument in &function.arguments {
-                let array = argument.evaluate(batch)?.into_array(batch.num_rows())?;
-                values.push(match rows {
-                    None => array,
-                    Some(rows) => take(array.as_ref(), rows, None)?,
-                });
+        let pick = |array: &ArrayRef| -> Result<ArrayRef> {
+            match rows {
+                None => Ok(Arc::clone(array)),
+                Some(rows) => Ok(take(array.as_ref(), rows, None)?),
             }
-            let mut mask = match &function.filter {
+        };
+        for (accumulator, argument) in self.accumulators.iter_mut().zip(&arguments.0) {
+            let values = argument
+                .values
+                .iter()
+                .map(pick)
+                .collect::<Result<Vec<_>>>()?;
+            let filter = argument.filter.as_ref().map(pick).transpose()?;
+            let mut mask = match &filter {
                 None => None,
-                Some(filter) => {
-                    let array = filter.evaluate(batch)?.into_array(batch.num_rows())?;
-                    let array = match rows {
-                        None => array,
-                        Some(rows) => take(array.as_ref(), rows, None)?,
-                    };
-                    Some(as_boolean_array(&array)?.clone())
-                }
+                Some(filter) => Some(as_boolean_array(filter)?.clone()),
             };
             if let Some(deletes) = &deletes {
                 let taken = match &mask {
@@ -106,7 +160,7 @@ impl Functions {
                     Some(mask) => and(mask, deletes)?,
                 };
                 let (slots, values) = accumulator::filter_rows(slots, &values, &taken)?;
-                function.accumulator.retract(&slots, &values)?;
+                accumulator.retract(&slots, &values)?;
                 let inserts = arrow::compute::not(deletes)?;
                 mask = Some(match mask {
                     None => inserts,
@@ -114,10 +168,10 @@ impl Functions {
                 });
             }
             match mask {
-                None => function.accumulator.update(slots, &values)?,
+                None => accumulator.update(slots, &values)?,
                 Some(mask) => {
                     let (slots, values) = accumulator::filter_rows(slots, &values, &mask)?;
-                    function.accumulator.update(&slots, &values)?;
+                    accumulator.update(&slots, &values)?;
                 }
             }
         }
@@ -126,10 +180,11 @@ impl Functions {
 
     /// The results of groups, one column a function.
     pub(super) fn evaluate(&mut self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
-        self.functions
+        self.accumulators
             .iter_mut()
-            .map(|function| {
-                let array = function.accumulator.evaluate(slots)?;
+            .zip(&self.functions.functions)
+            .map(|(accumulator, function)| {
+                let array = accumulator.evaluate(slots)?;
                 let wanted = function.field.data_type();
                 match array.data_type() == wanted {
                     true => Ok(array),
@@ -142,10 +197,10 @@ impl Functions {
     /// The groups' state as rows of the state table.
     pub(super) fn encode(&mut self, slots: &[Slot], rowtimes: Int64Array) -> Result<Rows> {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(rowtimes)];
-        for function in &mut self.functions {
-            columns.extend(function.accumulator.state(slots)?);
+        for accumulator in &mut self.accumulators {
+            columns.extend(accumulator.state(slots)?);
         }
-        Ok(self.rows.convert_columns(&columns)?)
+        Ok(self.functions.rows.convert_columns(&columns)?)
     }
 
     /// Reads groups' state from rows of the state table; returns their row times.
@@ -154,18 +209,18 @@ impl Functions {
         slots: &[Slot],
         rows: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Int64Array> {
-        let parser = self.rows.parser();
+        let parser = self.functions.rows.parser();
         let mut columns = self
+            .functions
             .rows
             .convert_rows(rows.into_iter().map(|row| parser.parse(row)))?
             .into_iter();
         let rowtimes = columns
             .next()
             .map(|array| array.as_primitive::<Int64Type>().clone());
-        for function in &mut self.functions {
-            let width = function.accumulator.state_types().len();
-            let state: Vec<ArrayRef> = columns.by_ref().take(width).collect();
-            function.accumulator.merge(slots, &state)?;
+        for (accumulator, function) in self.accumulators.iter_mut().zip(&self.functions.functions) {
+            let state: Vec<ArrayRef> = columns.by_ref().take(function.width).collect();
+            accumulator.merge(slots, &state)?;
         }
         rowtimes
             .ok_or_else(|| datafusion::common::internal_datafusion_err!("state without columns"))
@@ -173,26 +228,26 @@ impl Functions {
 
     /// Adds the state of `from` to `into` and empties `from`.
     pub(super) fn absorb(&mut self, from: Slot, into: Slot) -> Result<()> {
-        for function in &mut self.functions {
-            let state = function.accumulator.state(&[from])?;
-            function.accumulator.merge(&[into], &state)?;
-            function.accumulator.clear(&[from]);
+        for accumulator in &mut self.accumulators {
+            let state = accumulator.state(&[from])?;
+            accumulator.merge(&[into], &state)?;
+            accumulator.clear(&[from]);
         }
         Ok(())
     }
 
     /// Empties groups, so that their slots can be used again.
     pub(super) fn clear(&mut self, slots: &[Slot]) {
-        for function in &mut self.functions {
-            function.accumulator.clear(slots);
+        for accumulator in &mut self.accumulators {
+            accumulator.clear(slots);
         }
     }
 
     /// Memory held, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.functions
+        self.accumulators
             .iter()
-            .map(|function| function.accumulator.size())
+            .map(|accumulator| accumulator.size())
             .sum()
     }
 }

@@ -9,7 +9,7 @@
 //! The end is in the key, not the start, because expiry goes by the key's time: a session that
 //! began long ago is kept as long as rows reach it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int8Array, Int64Array, UInt32Array};
@@ -20,8 +20,9 @@ use datafusion::common::Result;
 use kappa_sql::column;
 use kappa_storage::store::Commit;
 
-use super::functions::{Functions, rows_with_keys};
+use super::functions::{Accumulators, Functions, rows_with_keys};
 use super::{AggregateSpec, concat_chunks};
+use crate::key_order::sort_by_key;
 use crate::operator::accumulator::Slot;
 use crate::operator::groups::Groups;
 use crate::operator::windows::Late;
@@ -80,15 +81,20 @@ pub(crate) struct SessionAggregate {
     grace_ms: i64,
     table: StateTable,
     keys: Groups,
-    functions: Functions,
-    /// Sessions of each key in memory, that can still change.
-    sessions: HashMap<Slot, Vec<Session>>,
+    functions: Arc<Functions>,
+    states: Accumulators,
+    /// Sessions of each key in memory, by its slot, that can still change.
+    sessions: Vec<Vec<Session>>,
     slots: u32,
     free: Vec<Slot>,
     stream_time: i64,
     end_max: i64,
-    /// Keys with dirty sessions.
-    dirty: HashSet<Slot>,
+    /// Whether the state table has no session that can still change and is not in memory.
+    complete: bool,
+    /// Keys with dirty sessions; one may stand here twice.
+    dirty: Vec<Slot>,
+    /// Slots of sessions whose old rows are to be kept before the rows of this batch are added.
+    olds: Vec<Slot>,
     late: Late,
     step: Step,
     /// State keys to delete at the next commit.
@@ -113,22 +119,26 @@ impl SessionAggregate {
             .iter()
             .map(|expr| expr.return_field(input))
             .collect::<Result<Vec<_>>>()?;
-        let keys = Groups::try_new(&fields, false, table.clone())?;
-        let functions = Functions::try_new(&spec.aggregates, spec.op.is_some())?;
+        let keys = Groups::try_new(&fields, table.clone())?;
+        let functions = Arc::new(Functions::try_new(&spec.aggregates, spec.op.is_some())?);
+        let states = Accumulators::try_new(&functions)?;
         let marks = table.marks().map_err(storage_error)?;
         let mut operator = Self {
             spec,
             gap_ms,
             grace_ms,
+            complete: table.is_new(),
             table,
             keys,
             functions,
-            sessions: HashMap::new(),
+            states,
+            sessions: Vec::new(),
             slots: 0,
             free: Vec::new(),
             stream_time: marks.stream_time,
             end_max: marks.window_max,
-            dirty: HashSet::new(),
+            dirty: Vec::new(),
+            olds: Vec::new(),
             late: Late::new(),
             step: Step::default(),
             removed: Vec::new(),
@@ -151,7 +161,7 @@ impl SessionAggregate {
             self.slots += 1;
             self.slots - 1
         });
-        self.functions.resize(self.slots as usize);
+        self.states.resize(self.slots as usize);
         slot
     }
 
@@ -160,9 +170,10 @@ impl SessionAggregate {
         let rows = self.table.scan_all().map_err(storage_error)?;
         for (key, row) in rows {
             let (prefix, end) = self.table.split_window(&key).map_err(storage_error)?;
-            let columns = self.keys.key_columns([prefix.as_slice()])?;
+            let columns = self.keys.key_columns([prefix.as_slice()], false)?;
             let mut slots = Vec::new();
             self.keys.intern(&columns, None, &mut slots)?;
+            self.sessions.resize(self.keys.len(), Vec::new());
             self.add_stored(slots[0], end, &row, i64::MIN)?;
         }
         Ok(())
@@ -174,8 +185,8 @@ impl SessionAggregate {
             return Ok(());
         }
         let slot = self.new_slot();
-        let start = self.functions.decode(&[slot], [row])?.value(0);
-        self.sessions.entry(key).or_default().push(Session {
+        let start = self.states.decode(&[slot], [row])?.value(0);
+        self.sessions[key as usize].push(Session {
             start,
             end,
             slot,
@@ -188,7 +199,7 @@ impl SessionAggregate {
     }
 
     fn load(&mut self, new: std::ops::Range<Slot>) -> Result<()> {
-        if self.table.is_new() {
+        if self.complete {
             return Ok(());
         }
         let close = self.close();
@@ -204,18 +215,18 @@ impl SessionAggregate {
         Ok(())
     }
 
-    /// Notes that a session is about to change: keeps its old row if it was emitted before.
-    fn touch(&mut self, key: Slot, session: &mut Session) -> Result<usize> {
-        session.dirty = true;
-        self.dirty.insert(key);
+    /// Notes that a session is about to change: its old row is kept if it was emitted before.
+    fn touch(&mut self, key: Slot, session: &mut Session) -> usize {
+        if !session.dirty {
+            session.dirty = true;
+            self.dirty.push(key);
+        }
         if let Some(index) = session.touched {
-            return Ok(index);
+            return index;
         }
         let mut olds = Vec::new();
         if let Some((start, end)) = session.emitted {
-            self.step
-                .old
-                .push(self.functions.evaluate(&[session.slot])?);
+            self.olds.push(session.slot);
             olds.push(Old {
                 start,
                 end,
@@ -233,22 +244,39 @@ impl SessionAggregate {
             end: session.end,
         });
         session.touched = Some(index);
-        Ok(index)
+        index
     }
 
     /// Puts one row into its session; `None` when it comes too late.
-    fn assign(
+    fn assign(&mut self, key: Slot, time: i64, merges: &mut Vec<(Slot, Slot)>) -> Option<Slot> {
+        let mut sessions = std::mem::take(&mut self.sessions[key as usize]);
+        let slot = self.assign_to(&mut sessions, key, time, merges);
+        self.sessions[key as usize] = sessions;
+        slot
+    }
+
+    fn assign_to(
         &mut self,
+        sessions: &mut Vec<Session>,
         key: Slot,
         time: i64,
         merges: &mut Vec<(Slot, Slot)>,
-    ) -> Result<Option<Slot>> {
-        let mut sessions = self.sessions.remove(&key).unwrap_or_default();
+    ) -> Option<Slot> {
         let close = self.close();
         let (from, to) = (
             time.saturating_sub(self.gap_ms),
             time.saturating_add(self.gap_ms),
         );
+        // Mostly a key has one session, and the row extends it.
+        if let [session] = sessions.as_mut_slice()
+            && session.end >= close
+            && session.start <= to
+            && session.end >= from
+        {
+            let index = self.touch(key, session);
+            self.extend(key, session, index, time, time);
+            return Some(session.slot);
+        }
         let mut overlapping: Vec<usize> = sessions
             .iter()
             .enumerate()
@@ -266,10 +294,9 @@ impl SessionAggregate {
             .iter()
             .map(|i| sessions[*i].end)
             .fold(time, i64::max);
-        if end < self.close() {
+        if end < close {
             *self.late.entry(time).or_default() += 1;
-            self.sessions.insert(key, sessions);
-            return Ok(None);
+            return None;
         }
         let slot = match overlapping.split_first() {
             None => {
@@ -279,19 +306,19 @@ impl SessionAggregate {
                     end,
                     slot,
                     stored: None,
-                    dirty: true,
+                    dirty: false,
                     touched: None,
                     emitted: None,
                 };
-                self.touch(key, &mut session)?;
+                self.touch(key, &mut session);
                 sessions.push(session);
                 slot
             }
             Some((first, others)) => {
-                let into = self.touch(key, &mut sessions[*first])?;
+                let into = self.touch(key, &mut sessions[*first]);
                 let slot = sessions[*first].slot;
                 for other in others {
-                    let from = self.touch(key, &mut sessions[*other])?;
+                    let from = self.touch(key, &mut sessions[*other]);
                     merges.push((sessions[*other].slot, slot));
                     let olds = std::mem::take(&mut self.step.touched[from].olds);
                     self.step.touched[from].alive = false;
@@ -301,16 +328,7 @@ impl SessionAggregate {
                             .push(StateTable::with_window(self.keys.key(key), stored));
                     }
                 }
-                let session = &mut sessions[*first];
-                if session.end != end
-                    && let Some(stored) = session.stored.take()
-                {
-                    self.removed
-                        .push(StateTable::with_window(self.keys.key(key), stored));
-                }
-                (session.start, session.end) = (start, end);
-                let touch = &mut self.step.touched[into];
-                (touch.start, touch.end) = (start, end);
+                self.extend(key, &mut sessions[*first], into, start, end);
                 let mut gone = others.to_vec();
                 gone.sort_unstable();
                 for index in gone.into_iter().rev() {
@@ -320,15 +338,29 @@ impl SessionAggregate {
             }
         };
         self.end_max = self.end_max.max(end);
-        self.sessions.insert(key, sessions);
-        Ok(Some(slot))
+        Some(slot)
+    }
+
+    /// Makes a touched session reach from `start` to `end`, if it does not already.
+    fn extend(&mut self, key: Slot, session: &mut Session, touch: usize, start: i64, end: i64) {
+        let (start, end) = (session.start.min(start), session.end.max(end));
+        if session.end != end
+            && let Some(stored) = session.stored.take()
+        {
+            self.removed
+                .push(StateTable::with_window(self.keys.key(key), stored));
+        }
+        (session.start, session.end) = (start, end);
+        self.end_max = self.end_max.max(end);
+        let touch = &mut self.step.touched[touch];
+        (touch.start, touch.end) = (start, end);
     }
 
     /// Builds output rows: `rows` says for each where its aggregates come from.
     fn output(&self, rows: Vec<OutputRow>, values: Vec<ArrayRef>) -> Result<RecordBatch> {
         let mut columns = self
             .keys
-            .key_columns(rows.iter().map(|row| self.keys.key(row.key)))?;
+            .key_columns(rows.iter().map(|row| self.keys.key(row.key)), false)?;
         columns.extend(values);
         columns.push(Arc::new(
             rows.iter().map(|row| row.start).collect::<Int64Array>(),
@@ -352,7 +384,7 @@ impl SessionAggregate {
             .filter(|touch| touch.alive)
             .map(|touch| touch.slot)
             .collect();
-        let new = self.functions.evaluate(&new_slots)?;
+        let new = self.states.evaluate(&new_slots)?;
         let old = concat_chunks(&step.old)?;
         let mut rows = Vec::new();
         let mut choice = Vec::new();
@@ -399,21 +431,20 @@ impl SessionAggregate {
     fn emit_final(&mut self) -> Result<RecordBatch> {
         let close = self.close();
         let mut over = Vec::new();
-        for (key, sessions) in &mut self.sessions {
+        for (key, sessions) in self.sessions.iter_mut().enumerate() {
             sessions.retain(|session| {
                 let open = session.end >= close;
                 if !open {
-                    over.push((*key, session.clone()));
+                    over.push((key as Slot, session.clone()));
                 }
                 open
             });
         }
-        self.sessions.retain(|_, sessions| !sessions.is_empty());
         over.sort_by(|(a_key, a), (b_key, b)| {
             (a.end, self.keys.key(*a_key)).cmp(&(b.end, self.keys.key(*b_key)))
         });
         let slots: Vec<Slot> = over.iter().map(|(_, session)| session.slot).collect();
-        let values = self.functions.evaluate(&slots)?;
+        let values = self.states.evaluate(&slots)?;
         let rows = over
             .iter()
             .map(|(key, session)| OutputRow {
@@ -430,10 +461,18 @@ impl SessionAggregate {
                     .push(StateTable::with_window(self.keys.key(*key), stored));
             }
         }
-        self.functions.clear(&slots);
+        self.states.clear(&slots);
         self.free.extend(slots);
         Ok(batch)
     }
+}
+
+/// A session to be written: where its state key lies, its slot and its start.
+#[derive(Clone, Copy, Debug)]
+struct Dirty {
+    key: (usize, usize),
+    slot: Slot,
+    start: i64,
 }
 
 /// Bounds and change kind of an output row.
@@ -458,6 +497,7 @@ impl Operator for SessionAggregate {
         let mut keys = Vec::new();
         let before = self.keys.len() as Slot;
         self.keys.intern(&columns, None, &mut keys)?;
+        self.sessions.resize(self.keys.len(), Vec::new());
         self.load(before..self.keys.len() as Slot)?;
         let mut merges = Vec::new();
         let mut taken = Vec::with_capacity(rows.len());
@@ -465,10 +505,14 @@ impl Operator for SessionAggregate {
         for (row, key) in rows.iter().zip(&keys) {
             let time = rowtimes.value(*row as usize);
             self.stream_time = self.stream_time.max(time);
-            if let Some(slot) = self.assign(*key, time, &mut merges)? {
+            if let Some(slot) = self.assign(*key, time, &mut merges) {
                 taken.push(*row);
                 slots.push(slot);
             }
+        }
+        if !self.olds.is_empty() {
+            self.step.old.push(self.states.evaluate(&self.olds)?);
+            self.olds.clear();
         }
         // Rows were put into sessions that others took in later: follow the merges, which name
         // each slot at most once as the one taken in.
@@ -483,7 +527,7 @@ impl Operator for SessionAggregate {
             while let Some(next) = merged.get(&target) {
                 target = *next;
             }
-            self.functions.absorb(from, target)?;
+            self.states.absorb(from, target)?;
             self.free.push(from);
         }
         let ops = match self.spec.ops(batch)? {
@@ -498,8 +542,9 @@ impl Operator for SessionAggregate {
             }
         };
         let taken = UInt32Array::from(taken);
-        self.functions
-            .update(batch, Some(&taken), &slots, ops.as_ref())
+        let arguments = self.functions.arguments(batch)?;
+        self.states
+            .update(&arguments, Some(&taken), &slots, ops.as_ref())
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>> {
@@ -511,7 +556,7 @@ impl Operator for SessionAggregate {
             self.emit_changes(step)?
         };
         for key in touched {
-            for session in self.sessions.entry(key).or_default() {
+            for session in &mut self.sessions[key as usize] {
                 if session.touched.take().is_some() {
                     session.emitted = Some((session.start, session.end));
                 }
@@ -524,26 +569,29 @@ impl Operator for SessionAggregate {
         for key in self.removed.drain(..) {
             commit.delete_state(&key);
         }
-        let mut dirty: Vec<(Vec<u8>, Slot, i64)> = Vec::new();
-        for key in self.dirty.drain() {
-            let prefix = self.keys.key(key);
-            let sessions = self.sessions.entry(key).or_default();
-            for session in sessions.iter_mut().filter(|session| session.dirty) {
-                dirty.push((
-                    StateTable::with_window(prefix, session.end),
-                    session.slot,
-                    session.start,
-                ));
+        let mut bytes = Vec::new();
+        let mut dirty = Vec::new();
+        for key in self.dirty.drain(..) {
+            let sessions = self.sessions[key as usize].iter_mut();
+            for session in sessions.filter(|session| session.dirty) {
+                let begin = bytes.len();
+                StateTable::push_with_window(&mut bytes, self.keys.key(key), session.end);
+                dirty.push(Dirty {
+                    key: (begin, bytes.len()),
+                    slot: session.slot,
+                    start: session.start,
+                });
                 session.dirty = false;
                 session.stored = Some(session.end);
             }
         }
-        dirty.sort_unstable();
-        let slots: Vec<Slot> = dirty.iter().map(|(_, slot, _)| *slot).collect();
-        let starts: Int64Array = dirty.iter().map(|(_, _, start)| *start).collect();
-        let rows = self.functions.encode(&slots, starts)?;
-        for ((key, _, _), row) in dirty.iter().zip(rows.iter()) {
-            commit.put_state(key, row.data());
+        let key = |dirty: Dirty| &bytes[dirty.key.0..dirty.key.1];
+        sort_by_key(&mut dirty, key, |_| 0);
+        let slots: Vec<Slot> = dirty.iter().map(|dirty| dirty.slot).collect();
+        let starts = Int64Array::from_iter_values(dirty.iter().map(|dirty| dirty.start));
+        let rows = self.states.encode(&slots, starts)?;
+        for (dirty, row) in dirty.iter().zip(rows.iter()) {
+            commit.put_state(key(*dirty), row.data());
         }
         self.table.write_marks(commit, self.marks());
         Ok(())
@@ -556,17 +604,18 @@ impl Operator for SessionAggregate {
             return Ok(());
         }
         let close = self.close();
-        let all: usize = self.sessions.values().map(Vec::len).sum();
+        let all: usize = self.sessions.iter().map(Vec::len).sum();
         let over = self
             .sessions
-            .values()
+            .iter()
             .flatten()
             .filter(|session| session.end < close)
             .count();
         if self.size() > memory_max || (over > 1024 && over * 2 > all) {
-            self.keys.clear()?;
+            self.complete = false;
+            self.keys = self.keys.fresh()?;
             self.sessions.clear();
-            self.functions = Functions::try_new(&self.spec.aggregates, self.spec.op.is_some())?;
+            self.states = Accumulators::try_new(&self.functions)?;
             self.slots = 0;
             self.free.clear();
         }
@@ -575,7 +624,7 @@ impl Operator for SessionAggregate {
 
     fn size(&self) -> usize {
         self.keys.size()
-            + self.functions.size()
+            + self.states.size()
             + self.slots as usize * (size_of::<Session>() + 2 * size_of::<Slot>())
     }
 

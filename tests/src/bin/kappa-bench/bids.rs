@@ -1,0 +1,154 @@
+//! Bids like Nexmark's with a number of bidders that a benchmark can rely on: JSON records for
+//! topics, and the same rows as Arrow columns for the references.
+
+use std::sync::Arc;
+
+use arrow::array::{BinaryArray, BinaryBuilder, Int64Array, RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use kappa_engine::record::NewRecords;
+use kappa_engine::topic::{CleanupPolicy, NewTopic, Topics};
+
+use crate::Outcome;
+
+/// Bidders, all of them equally busy.
+pub(crate) const BIDDERS: u64 = 1_000_000;
+/// Bids in a millisecond of event time: a window of ten seconds then holds ten million, as it would
+/// when they come as fast as they are taken.
+pub(crate) const PER_MS: u64 = 1_000;
+/// Event time of the first bid.
+pub(crate) const FIRST_MS: i64 = 1_700_000_000_000;
+/// The topic.
+pub(crate) const TOPIC: &str = "bid";
+
+/// The statement that registers the topic.
+pub(crate) const STREAM: &str = "CREATE STREAM BID (AUCTION BIGINT, BIDDER BIGINT, PRICE BIGINT, \
+    CHANNEL STRING, URL STRING, DATETIME BIGINT, EXTRA STRING) WITH (KAFKA_TOPIC = 'bid', \
+    VALUE_FORMAT = 'JSON', TIMESTAMP = 'DATETIME')";
+
+/// A bid's numbers; everything about it follows from its number.
+struct Bid {
+    auction: i64,
+    bidder: i64,
+    price: i64,
+    channel: usize,
+    url: u64,
+    time: i64,
+}
+
+const CHANNELS: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
+const EXTRA: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS";
+
+fn bid(number: u64) -> Bid {
+    // The finaliser of splitmix64.
+    let mut hash = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^= hash >> 31;
+    Bid {
+        auction: 1000 + (hash % 10_000) as i64,
+        bidder: 1000 + ((hash >> 20) % BIDDERS) as i64,
+        price: 100 + (hash % 1_000_000) as i64,
+        channel: (hash % 4) as usize,
+        url: hash % 100_000_000,
+        time: FIRST_MS + (number / PER_MS) as i64,
+    }
+}
+
+/// The records of bids `first..first + rows`, some 220 bytes each.
+pub(crate) fn records(first: u64, rows: u64, partition: i32) -> NewRecords {
+    use std::io::Write as _;
+    let mut values = BinaryBuilder::with_capacity(rows as usize, rows as usize * 230);
+    let mut times = Vec::with_capacity(rows as usize);
+    let mut text = Vec::new();
+    for number in first..first + rows {
+        let Bid {
+            auction,
+            bidder,
+            price,
+            channel,
+            url,
+            time,
+        } = bid(number);
+        let channel = CHANNELS[channel];
+        text.clear();
+        let written = write!(
+            text,
+            "{{\"auction\":{auction},\"bidder\":{bidder},\"price\":{price},\"channel\":\
+             \"{channel}\",\"url\":\"https://www.nexmark.com/{url}/item.htm?query=1&channel_id=\
+             {}\",\"dateTime\":{time},\"extra\":\"{EXTRA}\"}}",
+            url % 1_000_000
+        );
+        debug_assert!(written.is_ok(), "memory takes everything");
+        values.append_value(&text);
+        times.push(time);
+    }
+    NewRecords {
+        partition,
+        timestamps: Int64Array::from(times),
+        keys: BinaryArray::new_null(rows as usize),
+        values: values.finish(),
+        headers: None,
+    }
+}
+
+/// The columns that the references read.
+pub(crate) fn schema() -> SchemaRef {
+    let field = |name: &str, data_type| Field::new(name, data_type, true);
+    Arc::new(Schema::new(vec![
+        field("auction", DataType::Int64),
+        field("bidder", DataType::Int64),
+        field("price", DataType::Int64),
+        field("channel", DataType::Utf8),
+        field("datetime", DataType::Int64),
+    ]))
+}
+
+/// Bids `first..first + rows` as columns.
+pub(crate) fn batch(first: u64, rows: u64) -> Outcome<RecordBatch> {
+    let bids: Vec<Bid> = (first..first + rows).map(bid).collect();
+    let numbers = |of: fn(&Bid) -> i64| Arc::new(Int64Array::from_iter_values(bids.iter().map(of)));
+    let mut channels = StringBuilder::new();
+    for bid in &bids {
+        channels.append_value(CHANNELS[bid.channel]);
+    }
+    Ok(RecordBatch::try_new(
+        schema(),
+        vec![
+            numbers(|bid| bid.auction),
+            numbers(|bid| bid.bidder),
+            numbers(|bid| bid.price),
+            Arc::new(channels.finish()),
+            numbers(|bid| bid.time),
+        ],
+    )?)
+}
+
+/// Fills the topic with bids, dealt to its partitions in runs.
+pub(crate) async fn fill(topics: &Arc<dyn Topics>, events: u64, partitions: i32) -> Outcome<()> {
+    const RUN: u64 = 20_000;
+    if topics.describe(TOPIC).await?.is_some() {
+        topics.delete(TOPIC).await?;
+    }
+    topics
+        .create(&NewTopic {
+            name: TOPIC.to_owned(),
+            partitions,
+            replicas: -1,
+            cleanup: CleanupPolicy::Delete,
+            // The rows are of another year; the default would delete them.
+            retention_ms: Some(-1),
+            retention_bytes: None,
+        })
+        .await?;
+    let mut first = 0;
+    let mut run = 0;
+    while first < events {
+        let rows = RUN.min(events - first);
+        topics
+            .append(TOPIC, &[records(first, rows, run % partitions)])
+            .await?;
+        first += rows;
+        run += 1;
+    }
+    Ok(())
+}

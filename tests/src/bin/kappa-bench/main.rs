@@ -1,0 +1,283 @@
+//! `make bench`: how fast the engine is on one machine, commits on disk and exactly-once included.
+//! `docs/benchmarks.md` says what each benchmark is.
+//!
+//! Each benchmark runs in a process of its own (this program called again), so that CPU time and
+//! peak memory are that benchmark's. Events are counted per CPU-second: user and system time of the
+//! process while the query works, the filling of the topics excluded.
+//!
+//! ```text
+//! kappa-bench [NAME…]                                         all benchmarks, or those
+//! kappa-bench --check [NAME…]                                 their answers, on few rows
+//! kappa-bench fill --bootstrap-servers S --events N           fills the topic of bids
+//! kappa-bench kafka --bootstrap-servers S --sql FILE --events N   measures a script over topics
+//! ```
+
+#![expect(clippy::print_stdout, reason = "a report")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
+mod bids;
+mod decode;
+mod measure;
+mod query;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use kappa_tests::server::Server;
+use serde_json::Value;
+
+use self::measure::Measured;
+use self::query::QUERIES;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Events of a benchmark, unless `KAPPA_BENCH_EVENTS` says otherwise.
+const EVENTS: u64 = 5_000_000;
+/// Rows on which answers are checked.
+const CHECK_EVENTS: u64 = 20_000;
+
+/// Where a benchmark runs.
+pub(crate) struct Place {
+    /// Kafka, with the topic of bids; embedded topics without.
+    pub(crate) bootstrap: Option<String>,
+    pub(crate) events: u64,
+}
+
+impl Place {
+    pub(crate) fn local(events: u64) -> Self {
+        Self {
+            bootstrap: None,
+            events,
+        }
+    }
+
+    /// An empty directory on the disk.
+    pub(crate) fn fresh_dir(&self) -> Outcome<PathBuf> {
+        let root = PathBuf::from("target/bench");
+        std::fs::create_dir_all(&root)?;
+        let directory = tempfile::Builder::new()
+            .prefix("data-")
+            .tempdir_in(root)?
+            .keep();
+        Ok(directory)
+    }
+}
+
+/// A benchmark.
+struct Benchmark {
+    name: &'static str,
+    what: &'static str,
+    /// What events per CPU-second, or the ratio, should be.
+    mark: Option<Mark>,
+    needs_kafka: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Mark {
+    PerCpuSecond(f64),
+    Ratio(f64),
+}
+
+fn benchmarks() -> Vec<Benchmark> {
+    let decode = |name, what, ratio| Benchmark {
+        name,
+        what,
+        mark: Some(Mark::Ratio(ratio)),
+        needs_kafka: false,
+    };
+    let mut all = vec![
+        decode("decode_seven", "JSON to Arrow, all seven columns", 3.0),
+        decode("decode_two", "JSON to Arrow, two of seven columns", 3.5),
+    ];
+    all.extend(QUERIES.iter().map(|query| Benchmark {
+        name: query.name,
+        what: query.what,
+        mark: query.mark.map(Mark::PerCpuSecond),
+        needs_kafka: true,
+    }));
+    all
+}
+
+async fn measure(name: &str, place: &Place) -> Outcome<Measured> {
+    match name {
+        "decode_seven" => decode::measure(place.events, &[0, 1, 2, 3, 4, 5, 6]),
+        "decode_two" => decode::measure(place.events, &[0, 2]),
+        name => match QUERIES.iter().find(|query| query.name == name) {
+            Some(query) => query.measure(place).await,
+            None => Err(format!("there is no benchmark {name}").into()),
+        },
+    }
+}
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let events = match std::env::var("KAPPA_BENCH_EVENTS") {
+        Ok(text) => text.parse()?,
+        Err(_) => EVENTS,
+    };
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+    };
+    match words.as_slice() {
+        ["--one", name, bootstrap @ ..] => {
+            let place = Place {
+                bootstrap: bootstrap.first().map(|servers| (*servers).to_owned()),
+                events,
+            };
+            let measured = runtime()?.block_on(measure(name, &place))?;
+            println!("{}", measured.json(name)?);
+            Ok(())
+        }
+        ["--check", names @ ..] => {
+            let runtime = runtime()?;
+            for query in QUERIES.iter().filter(|query| wanted(names, query.name)) {
+                runtime.block_on(query.check(CHECK_EVENTS))?;
+                println!("{} answers as DataFusion does", query.name);
+            }
+            Ok(())
+        }
+        ["fill", "--bootstrap-servers", servers, "--events", events] => {
+            let place = Place {
+                bootstrap: Some((*servers).to_owned()),
+                events: events.parse()?,
+            };
+            runtime()?.block_on(fill(&place))
+        }
+        names => report(names, events),
+    }
+}
+
+fn wanted(names: &[&str], name: &str) -> bool {
+    names.is_empty() || names.contains(&name)
+}
+
+async fn fill(place: &Place) -> Outcome<()> {
+    let (engine, data_dir) = query::open(place, &[]).await?;
+    bids::fill(engine.topics(), place.events, 1).await?;
+    engine.shutdown().await?;
+    Ok(std::fs::remove_dir_all(data_dir)?)
+}
+
+/// Runs benchmarks and prints their table.
+fn report(names: &[&str], events: u64) -> Outcome<()> {
+    let all = benchmarks();
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| all.iter().all(|benchmark| benchmark.name != **name))
+    {
+        let names: Vec<&str> = all.iter().map(|benchmark| benchmark.name).collect();
+        return Err(format!(
+            "there is no benchmark {unknown}: there are {}",
+            names.join(", ")
+        )
+        .into());
+    }
+    let chosen: Vec<&Benchmark> = all
+        .iter()
+        .filter(|benchmark| wanted(names, benchmark.name))
+        .collect();
+    let mut kafka = None;
+    if chosen.iter().any(|benchmark| benchmark.needs_kafka) {
+        kafka = Server::start("kafka")?;
+        if let Some(server) = &kafka {
+            eprintln!("== filling a topic of Kafka with {events} bids");
+            let place = Place {
+                bootstrap: Some(server.value("BOOTSTRAP").to_owned()),
+                events,
+            };
+            let filled = again(&[
+                "fill",
+                "--bootstrap-servers",
+                server.value("BOOTSTRAP"),
+                "--events",
+                &place.events.to_string(),
+            ])?;
+            drop(filled);
+        }
+    }
+    println!(
+        "{:<14} {:>10} {:>8} {:>8} {:>13} {:>8} {:>9} {:>6}  {:<12} {:>7}  what",
+        "benchmark",
+        "events",
+        "wall s",
+        "cpu s",
+        "events/cpu-s",
+        "peak MB",
+        "state MB",
+        "ratio",
+        "to",
+        "mark",
+    );
+    let mut results = Vec::new();
+    for benchmark in chosen {
+        let mut arguments = vec!["--one", benchmark.name];
+        if let (true, Some(server)) = (benchmark.needs_kafka, &kafka) {
+            arguments.push(server.value("BOOTSTRAP"));
+        }
+        let result = again(&arguments)?;
+        print_line(benchmark, &result);
+        results.push(result);
+    }
+    let report = Path::new("target/bench/results.json");
+    if let Some(directory) = report.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    std::fs::write(report, serde_json::to_string_pretty(&results)?)?;
+    println!("written to {}", report.display());
+    Ok(())
+}
+
+/// Calls this program again; returns the JSON that it prints, if it prints any.
+fn again(arguments: &[&str]) -> Outcome<Value> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    if !output.status.success() {
+        return Err(format!("{} failed: {text}", arguments.join(" ")).into());
+    }
+    match text.lines().find(|line| line.starts_with('{')) {
+        Some(line) => Ok(serde_json::from_str(line)?),
+        None => Ok(Value::Null),
+    }
+}
+
+fn print_line(benchmark: &Benchmark, result: &Value) {
+    let number = |key: &str| result[key].as_f64().unwrap_or_default();
+    let ratio = match result["ratio"].as_f64() {
+        Some(ratio) => format!("{ratio:.2}"),
+        None => "-".to_owned(),
+    };
+    let mark = match benchmark.mark {
+        Some(Mark::PerCpuSecond(mark)) => format!("{:.2} M", mark / 1e6),
+        Some(Mark::Ratio(mark)) => format!("× {mark:.2}"),
+        None => "-".to_owned(),
+    };
+    let mut others = String::new();
+    for other in result["others"].as_array().into_iter().flatten() {
+        let (name, value) = (other[0].as_str(), other[1].as_f64());
+        others.push_str(&format!(
+            "; {} {:.3}",
+            name.unwrap_or_default(),
+            value.unwrap_or_default()
+        ));
+    }
+    println!(
+        "{:<14} {:>10} {:>8.2} {:>8.2} {:>13.0} {:>8.0} {:>9.0} {:>6}  {:<12} {:>7}  {}{others}",
+        benchmark.name,
+        number("events"),
+        number("wall_s"),
+        number("cpu_s"),
+        number("events_per_cpu_s"),
+        number("peak_mb"),
+        number("state_mb"),
+        ratio,
+        result["reference"].as_str().unwrap_or("-"),
+        mark,
+        benchmark.what,
+    );
+}

@@ -1,0 +1,342 @@
+//! Benchmarks of a continuous query over the topic of bids: from the first record to the commit of
+//! the last, everything that a query does included.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::datasource::MemTable;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use kappa_engine::{Config, Engine, Response, Session, SystemClock};
+
+use crate::measure::{Measured, Stretch, reset_peak, size_mb};
+use crate::{Outcome, Place, bids};
+
+/// A query to measure.
+pub(crate) struct QueryBench {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    /// Events per CPU-second that it should reach.
+    pub(crate) mark: Option<f64>,
+    /// Part of `make bench`'s events that it gets, in percent.
+    pub(crate) share: u64,
+    /// The continuous query, without EMIT CHANGES.
+    pub(crate) select: &'static str,
+    /// The same question as a batch query over the table `bid`.
+    pub(crate) batch: &'static str,
+    pub(crate) properties: &'static [(&'static str, &'static str)],
+    /// Whether the result is a view instead of a black hole.
+    pub(crate) view: bool,
+}
+
+const fn query(
+    name: &'static str,
+    what: &'static str,
+    mark: f64,
+    select: &'static str,
+    batch: &'static str,
+) -> QueryBench {
+    QueryBench {
+        name,
+        what,
+        mark: Some(mark),
+        share: 100,
+        select,
+        batch,
+        properties: &[],
+        view: false,
+    }
+}
+
+macro_rules! tumbling {
+    ($keys:literal) => {
+        concat!(
+            "SELECT BIDDER % ",
+            $keys,
+            " AS K, COUNT(*) AS BIDS FROM BID WINDOW TUMBLING (SIZE 10 SECONDS) GROUP BY BIDDER % ",
+            $keys
+        )
+    };
+}
+
+macro_rules! tumbling_batch {
+    ($keys:literal) => {
+        concat!(
+            "SELECT bidder % ",
+            $keys,
+            " AS k, COUNT(*) AS bids FROM bid GROUP BY bidder % ",
+            $keys,
+            ", datetime / 10000"
+        )
+    };
+}
+
+macro_rules! sums {
+    ($keys:literal) => {
+        concat!(
+            "SELECT BIDDER % ",
+            $keys,
+            " AS K, COUNT(*) AS BIDS, SUM(PRICE) AS TOTAL FROM BID GROUP BY BIDDER % ",
+            $keys
+        )
+    };
+}
+
+macro_rules! sums_batch {
+    ($keys:literal) => {
+        concat!(
+            "SELECT bidder % ",
+            $keys,
+            " AS k, COUNT(*) AS bids, SUM(price) AS total FROM bid GROUP BY bidder % ",
+            $keys
+        )
+    };
+}
+
+pub(crate) const QUERIES: [QueryBench; 11] = [
+    query(
+        "q0",
+        "pass-through of all columns",
+        2.4e6,
+        "SELECT * FROM BID",
+        "SELECT auction, bidder, price, channel, datetime FROM bid",
+    ),
+    query(
+        "q2",
+        "filter on one column, two columns out",
+        2.9e6,
+        "SELECT AUCTION, PRICE FROM BID WHERE AUCTION % 123 = 0",
+        "SELECT auction, price FROM bid WHERE auction % 123 = 0",
+    ),
+    query(
+        "q12_1k",
+        "tumbling count per bidder, 1 k bidders",
+        2.0e6,
+        tumbling!("1000"),
+        tumbling_batch!("1000"),
+    ),
+    query(
+        "q12_100k",
+        "tumbling count per bidder, 100 k bidders",
+        1.8e6,
+        tumbling!("100000"),
+        tumbling_batch!("100000"),
+    ),
+    query(
+        "q12_1m",
+        "tumbling count per bidder, 1 M bidders",
+        1.0e6,
+        tumbling!("1000000"),
+        tumbling_batch!("1000000"),
+    ),
+    query(
+        "sum_1k",
+        "count and sum per bidder, 1 k bidders",
+        2.0e6,
+        sums!("1000"),
+        sums_batch!("1000"),
+    ),
+    query(
+        "sum_100k",
+        "count and sum per bidder, 100 k bidders",
+        1.8e6,
+        sums!("100000"),
+        sums_batch!("100000"),
+    ),
+    query(
+        "sum_1m",
+        "count and sum per bidder, 1 M bidders",
+        1.0e6,
+        sums!("1000000"),
+        sums_batch!("1000000"),
+    ),
+    query(
+        "hopping",
+        "hopping count per bidder, 10 s by 2 s, 100 k bidders",
+        400e3,
+        "SELECT BIDDER % 100000 AS K, COUNT(*) AS BIDS FROM BID WINDOW HOPPING (SIZE 10 SECONDS, \
+         ADVANCE BY 2 SECONDS) GROUP BY BIDDER % 100000",
+        "SELECT bidder % 100000 AS k, COUNT(*) AS bids FROM (SELECT bidder, datetime / 2000 - \
+         UNNEST([0, 1, 2, 3, 4]) AS start FROM bid) GROUP BY bidder % 100000, start",
+    ),
+    query(
+        "session",
+        "session count per bidder, gap 10 s, 100 k bidders",
+        400e3,
+        "SELECT BIDDER % 100000 AS K, COUNT(*) AS BIDS FROM BID WINDOW SESSION (10 SECONDS) GROUP \
+         BY BIDDER % 100000",
+        // A bidder is never quiet for ten seconds.
+        "SELECT bidder % 100000 AS k, COUNT(*) AS bids FROM bid GROUP BY bidder % 100000",
+    ),
+    QueryBench {
+        name: "view_100k",
+        what: "count and sum per bidder into a view and its topic, 100 k bidders",
+        mark: None,
+        share: 40,
+        select: sums!("100000"),
+        batch: sums_batch!("100000"),
+        properties: &[],
+        view: true,
+    },
+];
+
+/// Opens an engine where the benchmark's topics are.
+pub(crate) async fn open(place: &Place, properties: &[(&str, &str)]) -> Outcome<(Engine, PathBuf)> {
+    let data_dir = place.fresh_dir()?;
+    let engine = Engine::open(Config {
+        data_dir: data_dir.clone(),
+        bootstrap_servers: place.bootstrap.clone(),
+        properties: properties
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect::<BTreeMap<_, _>>(),
+        sync: true,
+        clock: Arc::new(SystemClock::new()),
+    })
+    .await?;
+    Ok((engine, data_dir))
+}
+
+/// Executes statements whose answers do not matter.
+pub(crate) async fn run(session: &mut Session, statements: &[&str]) -> Outcome<()> {
+    for statement in statements {
+        session
+            .execute(statement)
+            .await
+            .map_err(|error| error.render())?;
+    }
+    Ok(())
+}
+
+/// The rows of an ad hoc query.
+pub(crate) async fn rows(session: &mut Session, question: &str) -> Outcome<Vec<RecordBatch>> {
+    match session
+        .execute(question)
+        .await
+        .map_err(|error| error.render())?
+    {
+        Response::Rows(rows) => Ok(rows.collect().await?),
+        other => Err(format!("{other:?} instead of rows").into()),
+    }
+}
+
+impl QueryBench {
+    fn into_sink(&self) -> String {
+        match self.view {
+            true => format!("CREATE TABLE RESULT AS {} EMIT CHANGES", self.select),
+            false => format!(
+                "CREATE SINK RESULT WITH (CONNECTOR = 'blackhole') AS {} EMIT CHANGES",
+                self.select
+            ),
+        }
+    }
+
+    /// Runs the query over all bids of the topic.
+    pub(crate) async fn measure(&self, place: &Place) -> Outcome<Measured> {
+        let events = (place.events * self.share / 100).max(1);
+        let (engine, data_dir) = open(place, self.properties).await?;
+        let mut session = engine.session();
+        if place.bootstrap.is_none() {
+            bids::fill(engine.topics(), events, 1).await?;
+        }
+        run(&mut session, &[bids::STREAM]).await?;
+        reset_peak();
+        let stretch = Stretch::begin()?;
+        run(&mut session, &[&self.into_sink()]).await?;
+        wait_for(&engine, events).await?;
+        engine.flush().await?;
+        let took = stretch.end()?;
+        let query = &engine.queries()[0];
+        let read = query.rows_in;
+        if read < events || query.bad != 0 || query.late != 0 {
+            let (bad, late) = (query.bad, query.late);
+            return Err(format!("{read} of {events} read, {bad} bad, {late} late").into());
+        }
+        engine.shutdown().await?;
+        let mut measured = Measured::of(read, took);
+        measured.state_mb = size_mb(&data_dir)?;
+        std::fs::remove_dir_all(&data_dir)?;
+        Ok(measured)
+    }
+
+    /// The query's answer over `events` bids must be that of DataFusion over the same bids.
+    pub(crate) async fn check(&self, events: u64) -> Outcome<()> {
+        let place = Place {
+            bootstrap: None,
+            ..Place::local(events)
+        };
+        let (engine, data_dir) = open(&place, &[("step.max.rows", "777")]).await?;
+        bids::fill(engine.topics(), events, 1).await?;
+        let mut session = engine.session();
+        let kind = match self.select.contains("GROUP BY") {
+            true => "TABLE",
+            false => "STREAM",
+        };
+        let create = format!("CREATE {kind} RESULT AS {} EMIT CHANGES", self.select);
+        run(&mut session, &[bids::STREAM, &create]).await?;
+        engine.flush().await?;
+        let columns = match self.name {
+            "q0" => "AUCTION, BIDDER, PRICE, CHANNEL, DATETIME",
+            "q2" => "AUCTION, PRICE",
+            _ if self.select.contains("TOTAL") => "K, BIDS, TOTAL",
+            _ => "K, BIDS",
+        };
+        let ours = rows(&mut session, &format!("SELECT {columns} FROM RESULT")).await?;
+        engine.shutdown().await?;
+        std::fs::remove_dir_all(&data_dir)?;
+        let batches = vec![bids::batch(0, events)?];
+        let theirs = batch(batches)?.sql(self.batch).await?.collect().await?;
+        let (ours, theirs) = (sorted(&ours)?, sorted(&theirs)?);
+        match ours == theirs {
+            true => Ok(()),
+            false => Err(format!(
+                "{} gives {} rows, and the batch query {} others",
+                self.name,
+                ours.len(),
+                theirs.len()
+            )
+            .into()),
+        }
+    }
+}
+
+/// Waits until the first query has read that many records, without asking it to hurry.
+pub(crate) async fn wait_for(engine: &Engine, events: u64) -> Outcome<()> {
+    loop {
+        let query = engine.queries().into_iter().next().ok_or("no query")?;
+        if let Some(error) = query.error {
+            return Err(error.into());
+        }
+        if query.rows_in >= events {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// DataFusion on one core, with the table `bid`.
+pub(crate) fn batch(batches: Vec<RecordBatch>) -> Outcome<SessionContext> {
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_batch_size(8192);
+    let context = SessionContext::new_with_config(config);
+    let table = MemTable::try_new(bids::schema(), vec![batches])?;
+    context.register_table("bid", Arc::new(table))?;
+    Ok(context)
+}
+
+/// Rows as sorted lines.
+fn sorted(batches: &[RecordBatch]) -> Outcome<Vec<String>> {
+    let text = pretty_format_batches(batches)?.to_string();
+    // Without the heading, whose names differ in case.
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(1)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    lines.sort();
+    Ok(lines)
+}
