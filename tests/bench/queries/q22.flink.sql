@@ -1,0 +1,9 @@
+-- Nexmark's q22: the directories of the address.
+CREATE TABLE blackhole (
+  auction BIGINT, bidder BIGINT, price BIGINT, channel STRING, dir1 STRING, dir2 STRING, dir3 STRING
+) WITH ('connector' = 'blackhole');
+INSERT INTO blackhole
+  SELECT
+    auction, bidder, price, channel,
+    SPLIT_INDEX(url, '/', 3), SPLIT_INDEX(url, '/', 4), SPLIT_INDEX(url, '/', 5)
+  FROM bid;
