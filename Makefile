@@ -19,13 +19,14 @@ step = printf '\n== %s\n' "$(1)" >&2; step_start=$$SECONDS
 # $(done): says how long it took.
 done = printf '== done in %d s\n' $$((SECONDS - step_start)) >&2
 
-.PHONY: help demo test lint bench ksql-score kafka build setup-build setup-test servers
+.PHONY: help demo test lint bench bench-flink ksql-score kafka build setup-build setup-test servers
 
 help: ## lists the targets
 	@echo 'make demo        the weblogs pipeline on embedded topics, from nothing (first time: some 25 minutes)'
 	echo 'make test        all tests, real servers included (Kafka, MinIO, a schema registry)'
 	echo 'make lint        formatting, clippy and rustdoc, warnings being errors'
 	echo 'make bench       the benchmarks, in release mode; BENCH="…" passes arguments on'
+	echo 'make bench-flink beside Flink SQL on Nexmark, both reading one Kafka; BENCH="q0 q12" chooses'
 	echo "make ksql-score  ksqlDB's own cases in release mode; KSQL_CASES=DIR judges another folder"
 	echo 'make kafka       a Kafka broker on loopback to play with, until Ctrl-C'
 	echo 'make build       everything that the demo and the tests run'
@@ -89,6 +90,16 @@ bench: setup-build ## runs the benchmarks
 	@$(ENV)
 	$(call step,building and running the benchmarks in release mode (the first time: some 20 minutes on two cores))
 	cargo run --release --locked --bin kappa-bench -- $(BENCH)
+	$(done)
+
+bench-flink: setup-build ## compares with Flink SQL on Nexmark
+	@scripts/setup bench
+	$(ENV)
+	$(call step,building kappa-bench in release mode (the first time: some 20 minutes on two cores))
+	cargo build --release --locked --bin kappa-bench
+	$(done)
+	$(call step,Flink SQL and Kappa on Nexmark (half an hour on two cores; BENCH and KAPPA_BENCH_EVENTS make it less))
+	tests/bench/flink/run $(BENCH)
 	$(done)
 
 ksql-score: setup-build ## runs ksqlDB's cases
