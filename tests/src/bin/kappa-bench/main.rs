@@ -19,6 +19,7 @@ mod bids;
 mod decode;
 mod measure;
 mod query;
+mod script;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -145,6 +146,23 @@ fn main() -> Outcome<()> {
                 events: events.parse()?,
             };
             runtime()?.block_on(fill(&place))
+        }
+        [
+            "kafka",
+            "--bootstrap-servers",
+            servers,
+            "--sql",
+            file,
+            "--events",
+            events,
+        ] => {
+            let place = Place {
+                bootstrap: Some((*servers).to_owned()),
+                events: events.parse()?,
+            };
+            let measured = runtime()?.block_on(script::measure(&place, Path::new(file)))?;
+            println!("{}", measured.json(file)?);
+            Ok(())
         }
         names => report(names, events),
     }
