@@ -1,11 +1,12 @@
 //! Bytes to and from disk and network: topic logs (embedded and Kafka), record formats, the one
-//! RocksDB of a data directory, and files on object stores. Knows no SQL: what it shares with the
-//! rest of Kappa are Arrow's `Schema`, `RecordBatch` and arrays.
+//! RocksDB of a data directory, files on object stores, and the events of a benchmark. Knows no SQL:
+//! what it shares with the rest of Kappa are Arrow's `Schema`, `RecordBatch` and arrays.
 
 pub mod error;
 pub mod files;
 pub mod format;
 pub mod murmur2;
+pub mod nexmark;
 pub mod record;
 pub mod store;
 pub mod topic;
