@@ -1,12 +1,15 @@
 //! What SQL knows of the world: the registered streams and tables. A [`Catalog`] is an immutable
 //! snapshot; the engine keeps the durable one and hands a snapshot to every statement.
 
+mod connector;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
+pub use self::connector::{Connector, Nexmark, NexmarkTable};
 pub use crate::ast::Kind;
 use crate::column;
 use crate::types::SqlType;
@@ -112,7 +115,7 @@ pub struct Relation {
     pub kind: Kind,
     /// Columns in declared order.
     pub columns: Vec<Column>,
-    /// The topic that holds its records.
+    /// The topic that holds its records; with a connector, what makes them ([`Connector::origin`]).
     pub topic: String,
     /// The topic's partitions when it was registered.
     pub partitions: i32,
@@ -124,6 +127,9 @@ pub struct Relation {
     pub timestamp: Option<TimestampColumn>,
     /// Window in the key.
     pub window: Option<KeyWindow>,
+    /// What makes its rows, where no topic holds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connector: Option<Connector>,
     /// `CREATE SOURCE …`: may not be written to.
     pub read_only: bool,
     /// The query that keeps it, for `CREATE … AS SELECT`.

@@ -5,6 +5,7 @@
 //! reads a topic or a clock.
 
 mod aggregate;
+mod connector;
 mod context;
 mod expr;
 mod join;
@@ -26,4 +27,4 @@ pub use context::{RelationSource, Scan};
 pub use pull::plan_pull;
 pub use query::{ContinuousPlan, Target, plan_query, plan_select_all};
 pub use source::{Defaults, NewRelation, SourceTopic, check_new, plan_source, sink_relation};
-pub use values::{InsertedRows, plan_values};
+pub use values::{InsertedRows, check_writable, plan_values};

@@ -28,6 +28,12 @@ const COMMON: [&str; 14] = [
     "VALUE_SCHEMA_FULL_NAME",
 ];
 
+/// Properties of a CREATE without AS SELECT.
+const OF_SOURCES: [&str; 3] = ["CONNECTOR", "WINDOW_TYPE", "WINDOW_SIZE"];
+
+/// Most partitions of a topic.
+pub(super) const PARTITIONS_MAX: i64 = 100_000;
+
 /// What a session or configuration says where a statement does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Defaults {
@@ -80,8 +86,11 @@ pub fn plan_source(
     else {
         return Err(Error::internal("not a CREATE STREAM or TABLE"));
     };
+    if with.get("CONNECTOR").is_some() {
+        return super::connector::plan(*kind, *source_only, name, columns, with, text);
+    }
     let mut allowed = COMMON.to_vec();
-    allowed.extend(["WINDOW_TYPE", "WINDOW_SIZE"]);
+    allowed.extend(OF_SOURCES);
     check_known(with, &allowed)?;
     for (property, formats) in [
         ("KEY_DELIMITER", ["KEY_FORMAT", "FORMAT"]),
@@ -133,6 +142,7 @@ pub fn plan_source(
         timestamp: timestamp(with, &columns)?,
         columns,
         window,
+        connector: None,
         read_only: *source_only,
         query: None,
         statement: text.to_owned(),
@@ -178,6 +188,7 @@ pub fn sink_relation(
         timestamp,
         columns,
         window: plan.window,
+        connector: None,
         read_only: false,
         query: None,
         statement: text.to_owned(),
@@ -186,6 +197,11 @@ pub fn sink_relation(
         relation,
         topic: topic_options,
     })
+}
+
+/// Whether a property is one of a CREATE over a topic.
+pub(super) fn is_property(name: &str) -> bool {
+    COMMON.contains(&name) || OF_SOURCES.contains(&name)
 }
 
 fn check_known(with: &Properties, allowed: &[&str]) -> Result<()> {
@@ -274,7 +290,7 @@ fn check_name(name: &str, span: ast::Span) -> Result<()> {
     Ok(())
 }
 
-fn check_columns(kind: Kind, name: &Name, columns: &[Column]) -> Result<()> {
+pub(super) fn check_columns(kind: Kind, name: &Name, columns: &[Column]) -> Result<()> {
     for (index, column) in columns.iter().enumerate() {
         if columns[..index]
             .iter()
@@ -665,7 +681,7 @@ fn key_window(with: &Properties, name: &Name) -> Result<Option<KeyWindow>> {
 }
 
 fn source_topic(with: &Properties) -> Result<SourceTopic> {
-    let partitions = with.int_between("PARTITIONS", 1, 100_000)?;
+    let partitions = with.int_between("PARTITIONS", 1, PARTITIONS_MAX)?;
     let replicas = with.int_between("REPLICAS", -1, 1_000)?;
     Ok(SourceTopic {
         partitions: partitions.and_then(|n| i32::try_from(n).ok()),

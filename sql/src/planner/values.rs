@@ -135,7 +135,22 @@ pub fn plan_values(
     })
 }
 
+/// Rows that are generated come from nowhere else.
+pub fn check_writable(relation: &Relation, target: &Name) -> Result<()> {
+    match &relation.connector {
+        None => Ok(()),
+        Some(connector) => Err(Error::invalid(format!(
+            "Cannot insert into {}: CONNECTOR = '{}' makes its rows",
+            relation.name,
+            connector.name()
+        ))
+        .at(target.span)
+        .hint("INSERT INTO a stream over a topic")),
+    }
+}
+
 fn check_target(relation: &Relation, target: &Name) -> Result<()> {
+    check_writable(relation, target)?;
     if relation.read_only {
         return Err(Error::invalid(format!(
             "Cannot insert values into read-only {}: {}",
