@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kappa_sql::catalog::Catalog;
+use kappa_sql::catalog::{Catalog, Connector};
 use kappa_storage::store::{Durability, Store, StoreOptions, View};
 use kappa_storage::topic::Topics;
 use kappa_storage::topic::embedded::EmbeddedTopics;
@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::property::Properties;
+use crate::query::input::Inputs;
 use crate::query::status::{QueryInfo, QueryState, Status};
 use crate::query::task::{QueryHandle, Shared};
 use crate::session::Session;
@@ -168,11 +169,25 @@ impl Engine {
     /// what they wrote can be read. A transaction that somebody else has open on such a topic is
     /// waited for.
     ///
+    /// Of rows that are generated and have no end, what is made now is waited for, and what has come
+    /// of that.
+    ///
     /// # Errors
     /// A query that failed.
     pub async fn flush(&self) -> Result<()> {
+        let mut rounds = 0;
         loop {
             let queries = self.inner.queries.lock().await;
+            // Such a query always has something to commit. What it wrote before the first round has
+            // gone through as many queries as there are after as many rounds.
+            let grows = |query: &QueryHandle| {
+                let mut sources = query.spec.plan.sources.iter();
+                sources.any(|s| s.connector.as_ref().is_some_and(Connector::grows))
+            };
+            let rounds_max = match queries.values().any(grows) {
+                true => queries.len(),
+                false => usize::MAX,
+            };
             // A query may commit by itself, before its turn and after that of one which reads it.
             let epochs = || -> Vec<u64> { queries.values().map(QueryHandle::epoch).collect() };
             let before = epochs();
@@ -180,7 +195,8 @@ impl Engine {
             for query in queries.values() {
                 again |= query.flush().await?;
             }
-            if !again && epochs() == before {
+            rounds += usize::from(!again);
+            if !again && (epochs() == before || rounds > rounds_max) {
                 break;
             }
         }
@@ -280,6 +296,11 @@ impl Engine {
             clock: Arc::clone(&self.inner.clock),
             system: Arc::clone(&self.inner.system),
         }
+    }
+
+    /// What relations are read from.
+    pub(crate) fn inputs(&self) -> Inputs {
+        self.shared().inputs()
     }
 }
 

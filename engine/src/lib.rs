@@ -31,10 +31,12 @@ pub use property::{PROPERTIES, Property};
 pub use query::status::{QueryInfo, QueryState};
 pub use response::{Response, Rows, Subscription};
 pub use session::Session;
+pub use system::kafka_topics;
 
 pub use kappa_sql::ErrorKind;
 pub use kappa_sql::error::suggest;
 pub use kappa_sql::parser::{KEYWORDS, complete};
+pub use kappa_storage::nexmark;
 pub use kappa_storage::record;
 pub use kappa_storage::topic;
 

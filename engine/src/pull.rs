@@ -2,8 +2,9 @@
 //!
 //! A view is read from its state table at one snapshot that all views of the query share, by key
 //! where the query says which ([`lookup`]); anything else is read from its topic, from its start to
-//! its present end.
+//! its present end, or made by its generator.
 
+mod generated_scan;
 mod lookup;
 mod topic_scan;
 mod view_scan;
@@ -125,8 +126,19 @@ impl ExtensionPlanner for PullPlanner {
             .map_err(external)?;
             return Ok(Some(Arc::new(exec)));
         }
-        let topics = Arc::clone(&self.engine.inner.topics);
-        let exec = topic_scan::TopicScanExec::new(Arc::clone(relation), topics, schema);
+        let inputs = self.engine.inputs();
+        if let Some(connector) = &relation.connector {
+            let exec = generated_scan::GeneratedScanExec::try_new(
+                Arc::clone(relation),
+                connector,
+                inputs,
+                schema,
+                scan.fetch,
+            )
+            .map_err(external)?;
+            return Ok(Some(Arc::new(exec)));
+        }
+        let exec = topic_scan::TopicScanExec::new(Arc::clone(relation), inputs.topics, schema);
         Ok(Some(Arc::new(exec)))
     }
 }

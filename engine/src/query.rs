@@ -1,7 +1,7 @@
 //! A running continuous query: its sources, its steps, its commits and its output.
 //!
 //! ```text
-//! topic ─ reader ─> [source]: decode, row time ─> merge by time ─> leaves
+//! [input]: topic ─ reader ─ decode, or generator ─> [source]: row time ─> merge by time ─> leaves
 //!                                                                    │ one run of the plan = step
 //!                    [output]: encode, view rows <─────────────────┘
 //!                        │  every commit interval: operators' state + view + offsets + records
@@ -10,6 +10,8 @@
 
 pub(crate) mod decode;
 pub(crate) mod files;
+pub(crate) mod generated;
+pub(crate) mod input;
 pub(crate) mod kafka_sink;
 pub(crate) mod merge;
 pub(crate) mod output;

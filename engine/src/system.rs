@@ -243,6 +243,7 @@ fn relation(name: &str, kind: Kind, columns: &[(&str, SqlType, Role)]) -> Relati
         value_format: json,
         timestamp: None,
         window: None,
+        connector: None,
         read_only: true,
         query: None,
         statement: "made by Kappa".into(),
@@ -263,13 +264,9 @@ impl RoutedTopics {
         servers: &str,
         config: &crate::Config,
     ) -> Result<Self> {
-        let given = config.properties.iter().filter_map(|(name, value)| {
-            Some((name.strip_prefix("kafka.")?.to_owned(), value.clone()))
-        });
-        let properties = Properties::try_new(Origin::Operator, given)?;
         Ok(Self {
             embedded,
-            kafka: KafkaTopics::connect(servers, properties).await?,
+            kafka: kafka_topics(servers, config).await?,
         })
     }
 
@@ -284,6 +281,20 @@ impl RoutedTopics {
             false => &self.kafka,
         }
     }
+}
+
+/// Connects to a cluster as an engine does that is opened so, without opening one: for programs that
+/// only fill topics. The data directory is not looked at.
+///
+/// # Errors
+/// Properties that do not exist; a cluster that cannot be reached.
+pub async fn kafka_topics(servers: &str, config: &crate::Config) -> Result<KafkaTopics> {
+    let given = config
+        .properties
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix("kafka.")?.to_owned(), value.clone())));
+    let properties = Properties::try_new(Origin::Operator, given)?;
+    Ok(KafkaTopics::connect(servers, properties).await?)
 }
 
 #[async_trait::async_trait]

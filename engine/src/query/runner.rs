@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
+use kappa_sql::catalog::{Connector, Relation};
 use kappa_sql::column;
 use kappa_storage::store::{Durability, Store};
 use kappa_storage::topic::Topics;
@@ -155,13 +156,13 @@ impl Runner {
         }
     }
 
-    /// Topics read, and the next offset of each of their partitions.
-    pub(super) fn positions(&self) -> Vec<(String, Vec<i64>)> {
+    /// Relations read, and the next offset of each of their partitions.
+    pub(super) fn positions(&self) -> Vec<(Arc<Relation>, Vec<i64>)> {
         self.sources
             .iter()
             .map(|source| {
                 let offsets = source.partitions.iter().map(|p| p.next_offset).collect();
-                (source.leaf.relation.topic.clone(), offsets)
+                (Arc::clone(source.relation()), offsets)
             })
             .collect()
     }
@@ -210,6 +211,15 @@ impl Runner {
             let mut partitions = source.partitions.iter().zip(ends);
             partitions.all(|(partition, end)| partition.next_offset >= *end)
         })
+    }
+
+    /// Whether there may be more to read at any moment, so that no end is ever come to.
+    pub(super) fn grows(&self) -> bool {
+        let mut connectors = self
+            .sources
+            .iter()
+            .filter_map(|s| s.relation().connector.as_ref());
+        connectors.any(Connector::grows)
     }
 
     /// One step over what is waiting. Returns its number of rows.

@@ -1,5 +1,4 @@
-//! One source of a query: reads its topic's partitions, makes rows of the records, and hands them
-//! out as the merge asks for them.
+//! One source of a query: reads its partitions' rows, and hands them out as the merge asks for them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,14 +7,11 @@ use std::time::Duration;
 
 use arrow::array::{Int64Array, RecordBatch};
 use kappa_sql::catalog::Relation;
-use kappa_storage::topic::{FetchLimit, Reader, Topics};
 
-use super::decode::{BadRecord, RowDecoder};
+use super::decode::BadRecord;
+use super::input::{ENDLESS, Input, Inputs};
 use crate::error::{Error, Result};
 use crate::plan::Leaf;
-
-/// Most bytes of records that one fetch takes.
-const FETCH_BYTES: usize = 8 << 20;
 
 /// Rows of a partition that were read and not yet taken by a step.
 #[derive(Debug)]
@@ -67,8 +63,7 @@ impl Partition {
 /// A source of a running query.
 pub(super) struct Source {
     pub(super) leaf: Leaf,
-    reader: Box<dyn Reader>,
-    decoder: RowDecoder,
+    input: Input,
     pub(super) partitions: Vec<Partition>,
     pub(super) bad: Vec<BadRecord>,
     /// Rows that made a step fail, by partition and offset, with the reason.
@@ -94,13 +89,12 @@ impl Source {
     /// Opens the source where `committed` left it.
     pub(super) async fn open(
         leaf: Leaf,
-        topics: &Arc<dyn Topics>,
+        inputs: &Inputs,
         committed: Option<&BTreeMap<i32, i64>>,
         start: Start,
         poisoned: BTreeMap<(i32, i64), String>,
     ) -> Result<Self> {
-        let topic = &leaf.relation.topic;
-        let ranges = topics.offsets(topic).await?;
+        let ranges = inputs.offsets(&leaf.relation).await?;
         let positions: Vec<(i32, i64)> = ranges
             .iter()
             .enumerate()
@@ -112,21 +106,22 @@ impl Source {
                 let offset = known.unwrap_or(match (start, committed) {
                     // A partition that came later is read from its beginning.
                     (Start::Earliest, _) | (_, Some(_)) => range.start,
+                    (Start::Latest, None) if range.end == ENDLESS => range.start,
                     (Start::Latest, None) => range.end,
                 });
                 (partition, offset)
             })
             .collect();
-        let reader = topics.reader(topic, &positions).await?;
-        let decoder = RowDecoder::try_new(&leaf.relation, Arc::clone(&leaf.schema))?;
+        let input = inputs
+            .open(&leaf.relation, &leaf.schema, &positions)
+            .await?;
         let partitions = positions
             .into_iter()
             .map(|(number, offset)| Partition::new(number, offset))
             .collect();
         Ok(Self {
             leaf,
-            reader,
-            decoder,
+            input,
             partitions,
             bad: Vec::new(),
             poisoned,
@@ -150,6 +145,7 @@ impl Source {
     /// number of records read.
     pub(super) fn fetch(&mut self, rows: usize) -> Result<usize> {
         let mut records_read = 0;
+        self.input.look();
         for partition in &mut self.partitions {
             if partition.rows_waiting() > 0 {
                 continue;
@@ -157,19 +153,14 @@ impl Source {
             partition.waiting = None;
             // Records that were all bad leave nothing to wait for, but the end is not known yet.
             loop {
-                let limit = FetchLimit {
-                    records: rows,
-                    bytes: FETCH_BYTES,
-                };
-                let fetched = self.reader.fetch(partition.number, limit)?;
-                partition.fetch_offset = fetched.next_offset;
-                partition.at_end = fetched.at_end;
-                let Some(records) = fetched.records.filter(|records| !records.is_empty()) else {
+                let arrived = self.input.fetch(partition.number, rows)?;
+                partition.fetch_offset = arrived.next_offset;
+                partition.at_end = arrived.at_end;
+                records_read += arrived.records;
+                let Some(mut decoded) = arrived.rows else {
                     partition.next_offset = partition.fetch_offset;
                     break;
                 };
-                records_read += records.len();
-                let mut decoded = self.decoder.decode(partition.number, &records)?;
                 decoded.take_out(partition.number, &self.poisoned)?;
                 self.bad.extend(decoded.bad);
                 if decoded.batch.num_rows() == 0 {
@@ -202,14 +193,14 @@ impl Source {
 
     /// Waits until there may be something to fetch.
     pub(super) async fn ready(&mut self, timeout: Duration) -> Result<()> {
-        Ok(self.reader.ready(timeout).await?)
+        self.input.ready(timeout).await
     }
 
     /// Looks for partitions that the topic has got since.
     pub(super) async fn discover_partitions(&mut self) -> Result<()> {
-        let count = self.reader.partitions().await?;
+        let count = self.input.partitions().await?;
         for number in self.partitions.len() as i32..count {
-            self.reader.add_partition(number, 0)?;
+            self.input.add_partition(number)?;
             self.partitions.push(Partition::new(number, 0));
         }
         if (self.partitions.len() as i32) > count {

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::files::{FileOptions, FileOutput};
+use super::input::{ENDLESS, Inputs};
 use super::kafka_sink::KafkaSink;
 use super::merge::RowPlace;
 use super::output::Output;
@@ -81,6 +82,16 @@ pub(crate) struct Shared {
     pub(crate) engine_id: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) system: Arc<SystemTables>,
+}
+
+impl Shared {
+    /// What sources are opened from.
+    pub(crate) fn inputs(&self) -> Inputs {
+        Inputs {
+            topics: Arc::clone(&self.topics),
+            clock: Arc::clone(&self.clock),
+        }
+    }
 }
 
 /// What can be asked of a running query.
@@ -322,7 +333,7 @@ impl Task {
             let now_ms = self.shared.clock.monotonic_ms();
             if now_ms - measured_ms > LAG_MS {
                 measured_ms = now_ms;
-                measure_lag(runner.positions(), &self.shared.topics, &self.status).await;
+                measure_lag(runner.positions(), &self.shared.inputs(), &self.status).await;
             }
             while let Ok(command) = self.commands.try_recv() {
                 runner = match self.obey(command, runner).await {
@@ -388,7 +399,7 @@ impl Task {
     /// Does what a command says; what stops the query comes back as an error.
     async fn obey(&mut self, command: Command, runner: Runner) -> Result<Runner, Stopped> {
         match command {
-            Command::Flush(answer) => match drain(runner, &self.shared.topics, answer).await {
+            Command::Flush(answer) => match drain(runner, &self.shared.inputs(), answer).await {
                 Ok((runner, Ok(()))) => Ok(runner),
                 Ok((mut runner, Err(error))) => Err(self.failed(&mut runner, error)),
                 Err(error) => Err(Stopped::Failed(error)),
@@ -425,19 +436,17 @@ const IDLE_MS: i64 = 500;
 const DISCOVERY_MS: i64 = 10_000;
 const LAG_MS: i64 = 500;
 
-/// Tells the world how many records are behind these positions, by topic and partition.
-async fn measure_lag(
-    positions: Vec<(String, Vec<i64>)>,
-    topics: &Arc<dyn Topics>,
-    status: &Status,
-) {
+/// Tells the world how many records are behind these positions, by relation and partition.
+async fn measure_lag(positions: Vec<(Arc<Relation>, Vec<i64>)>, inputs: &Inputs, status: &Status) {
     let mut lag = 0;
-    for (topic, offsets) in positions {
+    for (relation, offsets) in positions {
         // A log that cannot be asked now leaves the last known lag standing.
-        let Ok(ranges) = topics.offsets(&topic).await else {
+        let Ok(ranges) = inputs.offsets(&relation).await else {
             return;
         };
-        for (offset, range) in offsets.iter().zip(&ranges) {
+        // What has no end is not lagged behind.
+        let ranges = ranges.iter().zip(&offsets);
+        for (range, offset) in ranges.filter(|(range, _)| range.end != ENDLESS) {
             lag += range.end.saturating_sub(*offset).max(0).unsigned_abs();
         }
     }
@@ -448,7 +457,7 @@ async fn measure_lag(
 /// is tried again by whoever asked for it, when the query has recovered.
 async fn drain(
     mut runner: Runner,
-    topics: &Arc<dyn Topics>,
+    inputs: &Inputs,
     answer: oneshot::Sender<Result<bool>>,
 ) -> Result<(Runner, Result<()>)> {
     for source in &mut runner.sources {
@@ -459,11 +468,10 @@ async fn drain(
     }
     // A reader learns of the end it has come to only some time later, so the ends are asked for.
     let mut ends = Vec::new();
-    for (topic, _) in runner.positions() {
-        match topics.written(&topic).await {
+    for (relation, offsets) in runner.positions() {
+        match inputs.written(&relation, &offsets).await {
             Ok(offsets) => ends.push(offsets),
             Err(error) => {
-                let error = Error::from(error);
                 drop(answer.send(Err(error.clone())));
                 return Ok((runner, Err(error)));
             }
@@ -481,6 +489,13 @@ async fn drain(
             Ok(bout) if bout == Bout::Ended || (bout == Bout::Idle && runner.has_passed(&ends)) => {
                 drop(answer.send(Ok(false)));
                 return Ok((runner, Ok(())));
+            }
+            // More comes all the time, but what was asked for is done.
+            Ok(Bout::Busy) if runner.grows() && runner.has_passed(&ends) => {
+                let result;
+                (runner, result) = commit_now(runner).await?;
+                drop(answer.send(result.clone().map(|()| false)));
+                return Ok((runner, result));
             }
             // Nobody waits any more.
             Ok(_) if answer.is_closed() => return Ok((runner, Ok(()))),
@@ -502,16 +517,21 @@ async fn work(mut runner: Runner, drain: bool) -> Result<(Runner, Result<Bout>)>
     .map_err(|error| Error::Internal(format!("a step panicked: {error}")))
 }
 
-async fn commit(mut runner: Runner) -> Result<()> {
+async fn commit(runner: Runner) -> Result<()> {
+    commit_now(runner).await?.1
+}
+
+/// Commits what is done, to go on after that. Fails only when the thread panics.
+async fn commit_now(mut runner: Runner) -> Result<(Runner, Result<()>)> {
     tokio::task::spawn_blocking(move || {
-        if runner.dirty {
-            runner.commit()
-        } else {
-            Ok(())
-        }
+        let result = match runner.dirty {
+            true => runner.commit(),
+            false => Ok(()),
+        };
+        (runner, result)
     })
     .await
-    .map_err(|error| Error::Internal(format!("a commit panicked: {error}")))?
+    .map_err(|error| Error::Internal(format!("a commit panicked: {error}")))
 }
 
 /// Waits until a source may have something, at most `timeout`.
@@ -598,7 +618,7 @@ async fn open(
             .collect();
         let source = Source::open(
             leaf.clone(),
-            &shared.topics,
+            &shared.inputs(),
             committed,
             spec.start,
             poisoned,
@@ -705,7 +725,7 @@ pub(crate) async fn run_push(
         let now_ms = shared.clock.monotonic_ms();
         if now_ms - measured_ms > LAG_MS {
             measured_ms = now_ms;
-            measure_lag(runner.positions(), &shared.topics, &status).await;
+            measure_lag(runner.positions(), &shared.inputs(), &status).await;
         }
         if let Target::Subscriber(subscriber) = &runner.target {
             let room = tokio::time::timeout(Duration::from_millis(100), subscriber.room());

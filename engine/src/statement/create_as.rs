@@ -6,7 +6,7 @@ use kappa_sql::ast::{Name, Parsed, Query, Statement};
 use kappa_sql::catalog::{Catalog, KeyWindow, Kind, Relation};
 use kappa_sql::node::AggregateNode;
 use kappa_sql::planner::{
-    ContinuousPlan, NewRelation, Target, check_new, plan_query, sink_relation,
+    ContinuousPlan, NewRelation, Target, check_new, check_writable, plan_query, sink_relation,
 };
 use kappa_storage::store::Durability;
 
@@ -109,6 +109,7 @@ fn insert_target(catalog: &Catalog, target: &Name) -> Result<Arc<Relation>> {
             .at(target.span),
         ));
     }
+    check_writable(relation, target).map_err(fail)?;
     if relation.read_only {
         return Err(fail(
             kappa_sql::Error::invalid(format!("Cannot insert into read-only stream: {target}"))

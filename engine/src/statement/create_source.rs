@@ -1,4 +1,4 @@
-//! CREATE STREAM|TABLE over a topic.
+//! CREATE STREAM|TABLE over a topic or a connector.
 
 use kappa_sql::ast::{Parsed, Statement};
 use kappa_sql::planner::{check_new, plan_source};
@@ -49,7 +49,13 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
     let defaults = session.properties.defaults();
     let mut new = plan_source(&parsed.statement, &parsed.text, &defaults).map_err(fail)?;
     let embedded = inner.config.bootstrap_servers.is_none();
-    new.relation.partitions = topic::ensure(inner.topics.as_ref(), &new, name, embedded).await?;
+    new.relation.partitions = match &mut new.relation.connector {
+        None => topic::ensure(inner.topics.as_ref(), &new, name, embedded).await?,
+        Some(connector) => {
+            connector.set_created(inner.clock.now_ms());
+            new.topic.partitions.unwrap_or(1)
+        }
+    };
     let stored = StoredRelation {
         relation: new.relation,
         view_table: None,

@@ -7,6 +7,7 @@ use kappa_sql::functions::Functions;
 use super::fail;
 use super::listing::{Cells, rows};
 use crate::error::Result;
+use crate::query::input::ENDLESS;
 use crate::response::Response;
 use crate::session::Session;
 
@@ -53,15 +54,19 @@ pub(super) async fn run(session: &Session, name: &Name, extended: bool) -> Resul
 
 async fn details(session: &Session, relation: &Relation) -> Result<Vec<(&'static str, String)>> {
     let engine = &session.engine;
-    let mut details = vec![
-        ("kind", relation.kind.word().to_owned()),
-        ("topic", relation.topic.clone()),
-        ("key format", relation.key_format.format.name().to_owned()),
-        (
-            "value format",
-            relation.value_format.format.name().to_owned(),
-        ),
-    ];
+    let mut details = vec![("kind", relation.kind.word().to_owned())];
+    match &relation.connector {
+        Some(connector) => {
+            details.push(("connector", relation.topic.clone()));
+            details.push(("makes", connector.to_string()));
+        }
+        None => {
+            let (key, value) = (relation.key_format.format, relation.value_format.format);
+            details.push(("topic", relation.topic.clone()));
+            details.push(("key format", key.name().to_owned()));
+            details.push(("value format", value.name().to_owned()));
+        }
+    }
     if let Some(window) = relation.window {
         details.push((
             "window",
@@ -78,7 +83,19 @@ async fn details(session: &Session, relation: &Relation) -> Result<Vec<(&'static
             },
         ));
     }
-    match engine.inner.topics.offsets(&relation.topic).await {
+    match engine.inputs().offsets(relation).await {
+        Ok(offsets) if relation.connector.is_some() => {
+            details.push(("partitions", offsets.len().to_string()));
+            let rows = match offsets.iter().any(|range| range.end == ENDLESS) {
+                true => "no end of them".to_owned(),
+                false => offsets
+                    .iter()
+                    .map(|range| range.end)
+                    .sum::<i64>()
+                    .to_string(),
+            };
+            details.push(("rows there now", rows));
+        }
         Ok(offsets) => {
             details.push(("partitions", offsets.len().to_string()));
             let records: i64 = offsets.iter().map(|range| range.end - range.start).sum();

@@ -67,6 +67,16 @@ pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> 
                 .at(name.span),
         ));
     }
+    if *delete_topic && let Some(connector) = &relation.connector {
+        return Err(fail(
+            kappa_sql::Error::invalid(format!(
+                "{name} has no topic to delete: CONNECTOR = '{}' makes its rows",
+                connector.name()
+            ))
+            .at(name.span)
+            .hint("leave DELETE TOPIC out"),
+        ));
+    }
     check_unused(engine, &relation).map_err(|error| fail(error.at(name.span)))?;
     remove_relation(engine, &relation, *delete_topic).await?;
     Ok(Response::Done(format!("{} {name} dropped", title(wanted))))

@@ -9,6 +9,7 @@
 mod bad_input;
 mod broker;
 mod incarnation;
+mod nexmark;
 mod oracle;
 mod push;
 mod sinks;

@@ -1,0 +1,172 @@
+//! What a source reads from: a topic, whose records are decoded, or a generator.
+//!
+//! [`Inputs`] is where they are opened and asked for their ends, [`Input`] is one that is read. Both
+//! kinds give the same: rows of the columns asked for, with their times and offsets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use kappa_sql::catalog::Relation;
+use kappa_storage::topic::{FetchLimit, OffsetRange, Reader, Topics};
+
+use super::decode::{DecodedRows, RowDecoder};
+use super::generated::Generated;
+use crate::clock::Clock;
+use crate::error::Result;
+
+/// Most bytes of records that one fetch takes.
+const FETCH_BYTES: usize = 8 << 20;
+
+/// The end of what has none.
+pub(crate) const ENDLESS: i64 = i64::MAX;
+
+/// Opens inputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    pub(crate) topics: Arc<dyn Topics>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// An input that is read.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Topic {
+        reader: Box<dyn Reader>,
+        decoder: Box<RowDecoder>,
+    },
+    Generated(Box<Generated>),
+}
+
+/// What a fetch found.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// Rows made of the records, none if there were no records.
+    pub(crate) rows: Option<DecodedRows>,
+    /// How many records there were, bad ones included.
+    pub(crate) records: usize,
+    /// Offset to continue from.
+    pub(crate) next_offset: i64,
+    /// Whether there was nothing beyond when asked.
+    pub(crate) at_end: bool,
+}
+
+impl Inputs {
+    /// The offsets that each partition of a relation has now; a last one of [`ENDLESS`] where there
+    /// is no last one.
+    pub(crate) async fn offsets(&self, relation: &Relation) -> Result<Vec<OffsetRange>> {
+        match &relation.connector {
+            None => Ok(self.topics.offsets(&relation.topic).await?),
+            Some(connector) => {
+                let now_ms = self.clock.now_ms();
+                let rows = super::generated::rows_due(connector, now_ms);
+                let partitions = 0..relation.partitions.max(1);
+                let range = |partition| OffsetRange {
+                    start: 0,
+                    end: rows.map_or(ENDLESS, |rows| {
+                        super::generated::rows_of(rows, partition, relation.partitions)
+                    }),
+                };
+                Ok(partitions.map(range).collect())
+            }
+        }
+    }
+
+    /// The end of each partition, with what is written and cannot be read yet. Who reads what has no
+    /// end is asked to read no further than it has come: to `positions`.
+    pub(crate) async fn written(&self, relation: &Relation, positions: &[i64]) -> Result<Vec<i64>> {
+        if relation.connector.is_none() {
+            return Ok(self.topics.written(&relation.topic).await?);
+        }
+        let ranges = self.offsets(relation).await?;
+        let ends = ranges
+            .iter()
+            .zip(positions)
+            .map(|(range, position)| match range.end {
+                ENDLESS => *position,
+                end => end,
+            });
+        Ok(ends.collect())
+    }
+
+    /// Opens an input that stands at `positions` (partition, next offset) and gives the columns of
+    /// `schema`.
+    pub(crate) async fn open(
+        &self,
+        relation: &Relation,
+        schema: &SchemaRef,
+        positions: &[(i32, i64)],
+    ) -> Result<Input> {
+        if let Some(connector) = &relation.connector {
+            let clock = Arc::clone(&self.clock);
+            let generated = Generated::try_new(relation, connector, schema, positions, clock)?;
+            return Ok(Input::Generated(Box::new(generated)));
+        }
+        Ok(Input::Topic {
+            reader: self.topics.reader(&relation.topic, positions).await?,
+            decoder: Box::new(RowDecoder::try_new(relation, Arc::clone(schema))?),
+        })
+    }
+}
+
+impl Input {
+    /// Called before every partition is fetched: what comes later is for the next time. Partitions
+    /// that are filled by the clock are then all as of one moment.
+    pub(crate) fn look(&mut self) {
+        match self {
+            Self::Topic { .. } => {}
+            Self::Generated(generated) => generated.look(),
+        }
+    }
+
+    /// The next rows of `partition`, of at most `records` records, without waiting.
+    pub(crate) fn fetch(&mut self, partition: i32, records: usize) -> Result<Arrived> {
+        let (reader, decoder) = match self {
+            Self::Topic { reader, decoder } => (reader, decoder),
+            Self::Generated(generated) => return generated.fetch(partition, records),
+        };
+        let limit = FetchLimit {
+            records,
+            bytes: FETCH_BYTES,
+        };
+        let fetched = reader.fetch(partition, limit)?;
+        let records = fetched.records.filter(|records| !records.is_empty());
+        Ok(Arrived {
+            records: records.as_ref().map_or(0, |records| records.len()),
+            rows: match records {
+                None => None,
+                Some(records) => Some(decoder.decode(partition, &records)?),
+            },
+            next_offset: fetched.next_offset,
+            at_end: fetched.at_end,
+        })
+    }
+
+    /// Waits until there may be something to fetch, at most `timeout`.
+    pub(crate) async fn ready(&mut self, timeout: Duration) -> Result<()> {
+        match self {
+            Self::Topic { reader, .. } => Ok(reader.ready(timeout).await?),
+            Self::Generated(generated) => {
+                tokio::time::sleep(generated.wait(timeout)).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// The number of partitions now.
+    pub(crate) async fn partitions(&mut self) -> Result<i32> {
+        match self {
+            Self::Topic { reader, .. } => Ok(reader.partitions().await?),
+            Self::Generated(generated) => Ok(generated.partitions()),
+        }
+    }
+
+    /// Reads one more partition from its beginning.
+    pub(crate) fn add_partition(&mut self, partition: i32) -> Result<()> {
+        match self {
+            Self::Topic { reader, .. } => Ok(reader.add_partition(partition, 0)?),
+            // Their number is fixed.
+            Self::Generated(_) => Ok(()),
+        }
+    }
+}
