@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::nexmark::Fill;
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -14,6 +15,7 @@ Examples:
   kappa -e 'SHOW STREAMS'                   one statement
   kappa -f tables.sql -e 'SELECT * FROM t' --output json | jq .
   echo 'SHOW QUERIES;' | kappa              statements from standard input
+  kappa nexmark --events 1000000            fills topics with a benchmark's events
   kappa run pipeline.sql                    runs the script's queries until SIGTERM or Ctrl-C
   kappa -p commit.interval.ms=100 -d env=test -f pipeline.sql
 
@@ -97,6 +99,12 @@ pub(crate) enum Command {
         /// The script (- for standard input)
         script: Option<PathBuf>,
     },
+    /// Fills the topics person, auction and bid with the events of the Nexmark benchmark, as JSON
+    ///
+    /// Topics that do not exist are made and keep their records for good. Prints the statements that
+    /// read them. To generate events without a topic, see CREATE STREAM … WITH (CONNECTOR =
+    /// 'nexmark').
+    Nexmark(Fill),
 }
 
 /// Where statements come from.
@@ -151,7 +159,8 @@ impl Args {
         if args.command.is_some() && !args.inputs.is_empty() {
             return Err(Self::command().error(
                 clap::error::ErrorKind::ArgumentConflict,
-                "-e and -f cannot be used together with run: put the statements into its script",
+                "-e and -f cannot be used together with a command: put statements into the script \
+                 of run",
             ));
         }
         Ok(args)
@@ -227,7 +236,11 @@ mod tests {
             ("kappa -p novalue", "it must be KEY=VALUE"),
             ("kappa -d a-b=c", "letters, digits and _"),
             ("kappa --output xml", "possible values: table, json, csv"),
-            ("kappa -e A run x.sql", "put the statements into its script"),
+            (
+                "kappa -e A run x.sql",
+                "put statements into the script of run",
+            ),
+            ("kappa nexmark --rate 0", "0 is not in 1..=1000000000"),
             ("kappa walk", "unrecognized subcommand 'walk'"),
         ] {
             let error = read(line).unwrap_err();

@@ -7,6 +7,7 @@
 mod args;
 mod exit;
 mod headless;
+mod nexmark;
 mod output;
 mod progress;
 mod properties;
@@ -22,6 +23,7 @@ mod terminal;
 mod upkeep;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use kappa_engine::Engine;
 use tokio::runtime::Runtime;
@@ -83,6 +85,11 @@ fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
             return Exit::Failed;
         }
     };
+    if let (Some(Command::Nexmark(fill)), Some(servers)) =
+        (&args.command, &settings.config.bootstrap_servers)
+    {
+        return runtime.block_on(fill_kafka(&settings, servers, terminal, signals, fill));
+    }
     let engine = match runtime.block_on(open(&settings, signals.clone())) {
         Ok(engine) => engine,
         Err(Opening::Failed(error)) => {
@@ -112,6 +119,11 @@ fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
                 terminal,
                 script.as_deref(),
             )),
+            Some(Command::Nexmark(fill)) => {
+                let filling =
+                    nexmark::run(engine.topics(), terminal, &*clock, signals.clone(), fill);
+                runtime.block_on(filling)
+            }
             None if !args.inputs.is_empty() => {
                 runtime.block_on(script::run_all(&mut runner, terminal, &args.inputs))
             }
@@ -135,6 +147,30 @@ async fn open(settings: &Settings, mut signals: Signals) -> Result<Engine, Openi
     tokio::select! {
         engine = Engine::open(settings.config.clone()) => engine.map_err(Opening::Failed),
         event = signals.next() => Err(Opening::Stopped(event)),
+    }
+}
+
+/// Fills topics on Kafka, for which no engine is wanted: one may be running on the data directory.
+async fn fill_kafka(
+    settings: &Settings,
+    servers: &str,
+    terminal: &Terminal,
+    mut signals: Signals,
+    fill: &nexmark::Fill,
+) -> Exit {
+    let connected = tokio::select! {
+        connected = kappa_engine::kafka_topics(servers, &settings.config) => connected,
+        event = signals.next() => return event.exit(),
+    };
+    match connected {
+        Ok(topics) => {
+            let topics = Arc::new(topics) as Arc<dyn kappa_engine::topic::Topics>;
+            nexmark::run(&topics, terminal, &*settings.config.clock, signals, fill).await
+        }
+        Err(error) => {
+            report(terminal, &error.render());
+            Exit::Failed
+        }
     }
 }
 

@@ -94,6 +94,43 @@ fn statements_that_fail_are_said_and_end_with_1() {
 }
 
 #[test]
+fn topics_are_filled_with_nexmark_and_read_by_the_statements_it_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let fill = |arguments: &[&str]| output(kappa(&data_dir).arg("nexmark").args(arguments));
+    fill(&["--events", "12345", "--partitions", "3"]);
+    // The rest, and at a rate.
+    let rest = ["--offset", "12345", "--events", "7655", "--rate", "20000"];
+    let statements = fill(&rest);
+    let script = folder.path().join("count.sql");
+    let counts = "SELECT 'p' AS t, COUNT(*) AS n FROM person UNION ALL
+         SELECT 'a', COUNT(*) FROM auction UNION ALL
+         SELECT 'b', COUNT(*) FROM bid ORDER BY t;
+         SELECT COUNT(DISTINCT id) AS n, MIN(rowtime) AS least, MAX(rowtime) AS most, MIN(dateTime) AS d
+         FROM auction;
+         CREATE STREAM made WITH (CONNECTOR = 'nexmark', TABLE = 'bid', EVENTS = 20000);
+         SELECT COUNT(*) AS n FROM made m JOIN bid b
+         ON m.auction = b.auction AND m.bidder = b.bidder AND m.price = b.price
+         AND m.channel = b.channel AND m.url = b.url AND m.dateTime = b.dateTime AND m.extra = b.extra;";
+    std::fs::write(&script, format!("{statements}{counts}")).unwrap();
+    let said = output(
+        kappa(&data_dir)
+            .args(["--output", "csv", "-f"])
+            .arg(&script),
+    );
+    for line in ["a,1200", "b,18400", "p,400", "18400"] {
+        assert!(said.lines().any(|said| said == line), "{line}: {said}");
+    }
+    let times = "1200,1436918400000,1436918401995,2015-07-15T00:00:00";
+    assert!(said.contains(times), "{said}");
+    let wrong = kappa(&data_dir)
+        .args(["nexmark", "--partitions", "2"])
+        .output();
+    let said = String::from_utf8(wrong.unwrap().stderr).unwrap();
+    assert!(said.contains("has 3 partitions, not 2"), "{said}");
+}
+
+#[test]
 fn two_processes_cannot_have_one_data_directory() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("data");
