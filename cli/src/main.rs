@@ -37,6 +37,11 @@ use signals::{Event, Signals};
 use terminal::Terminal;
 use upkeep::Upkeep;
 
+/// Records are allocated by one thread and freed by another, by librdkafka and by us: the C library's
+/// allocator makes them wait for each other, half of a pass-through's time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Statements are planned on these threads too, and a long WHERE clause is a deep tree.
 const STACK_BYTES: usize = 8 << 20;
 

@@ -2,8 +2,9 @@
 
 /// Bytes at the start that all keys of a state table share: its id.
 const SHARED: usize = 4;
-/// Bytes behind them that are compared as one number.
-const PREFIX: usize = size_of::<u128>();
+/// Bytes behind them that are compared as numbers: a hash slice, a key of one number and a window
+/// fit.
+const PREFIX: usize = size_of::<u128>() + size_of::<u64>();
 
 /// Sorts items by their state key, and those of one key by `then`. The keys lie all over memory, so
 /// what mostly decides is put beside the items first: three times faster than comparing the keys.
@@ -12,7 +13,7 @@ pub(crate) fn sort_by_key<'a, T: Copy>(
     key: impl Fn(T) -> &'a [u8],
     then: impl Fn(T) -> usize,
 ) {
-    let mut decorated: Vec<(u128, T)> = items
+    let mut decorated: Vec<(Prefix, T)> = items
         .iter()
         .map(|item| (prefix(key(*item)), *item))
         .collect();
@@ -27,13 +28,18 @@ pub(crate) fn sort_by_key<'a, T: Copy>(
     }
 }
 
-/// The bytes behind the shared ones as a number that orders as they do; zeros where there are none.
-fn prefix(key: &[u8]) -> u128 {
+type Prefix = (u128, u64);
+
+/// The bytes behind the shared ones as numbers that order as they do; zeros where there are none.
+fn prefix(key: &[u8]) -> Prefix {
     let mut bytes = [0; PREFIX];
     let rest = key.get(SHARED..).unwrap_or_default();
     let len = rest.len().min(PREFIX);
     bytes[..len].copy_from_slice(&rest[..len]);
-    u128::from_be_bytes(bytes)
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(high), Some(low)) => (u128::from_be_bytes(*high), u64::from_be_bytes(*low)),
+        _ => (0, 0),
+    }
 }
 
 #[cfg(test)]
@@ -42,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_the_bytes() {
-        let tails: [&[u8]; 9] = [
+        let tails: [&[u8]; 11] = [
             b"",
             b"\0",
             b"\0\0",
@@ -52,6 +58,8 @@ mod tests {
             b"aaaaaaaaaaaaaaaa",
             b"aaaaaaaaaaaaaaaab",
             b"aaaaaaaaaaaaaaaac",
+            b"aaaaaaaaaaaaaaaacaaaaaaaa",
+            b"aaaaaaaaaaaaaaaacaaaaaaab",
         ];
         let keys: Vec<Vec<u8>> = tails
             .iter()

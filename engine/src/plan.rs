@@ -3,8 +3,8 @@
 
 mod leaf;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -58,6 +58,12 @@ pub(crate) struct StatePlace {
 
 /// The session state that all of Kappa's plans are made in.
 pub(crate) fn session_state() -> SessionState {
+    // Its rules and its hundreds of functions are the same for all.
+    static STATE: LazyLock<SessionState> = LazyLock::new(new_session_state);
+    STATE.clone()
+}
+
+fn new_session_state() -> SessionState {
     let mut config = SessionConfig::new()
         .with_target_partitions(1)
         .with_round_robin_repartition(false)

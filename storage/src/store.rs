@@ -58,7 +58,13 @@ impl Store {
 
     /// Starts a commit.
     pub fn begin(self: &Arc<Self>) -> Commit {
-        Commit::new(self.clone())
+        Commit::new(self.clone(), 0)
+    }
+
+    /// Begins a commit that will probably be so large, in bytes: growing into it costs as much as
+    /// filling it.
+    pub fn begin_with_capacity(self: &Arc<Self>, bytes: usize) -> Commit {
+        Commit::new(self.clone(), bytes)
     }
 
     /// Writes a commit: all of it or, on an error, nothing. Records that it appends to topics get

@@ -19,9 +19,11 @@ pub(crate) struct Groups {
     schema: Arc<Schema>,
     keys: Arc<RowConverter>,
     table: StateTable,
-    /// State keys of the slots, one after another.
+    /// State keys of the slots, one after another, and where each ends.
     key_bytes: Vec<u8>,
     key_ends: Vec<usize>,
+    /// Length of every key, if it is the same: a key is then found without its end.
+    key_len: Option<usize>,
     interned: Vec<usize>,
 }
 
@@ -63,6 +65,7 @@ impl Groups {
             table,
             key_bytes: Vec::new(),
             key_ends: Vec::new(),
+            key_len: None,
             interned: Vec::new(),
         })
     }
@@ -110,7 +113,14 @@ impl Groups {
         for key in self.keys.convert_columns(&columns)?.iter() {
             self.table
                 .write_key(&mut self.key_bytes, key.data(), window);
-            self.key_ends.push(self.key_bytes.len());
+            let begin = self.key_ends.last().copied().unwrap_or_default();
+            let end = self.key_bytes.len();
+            if self.key_ends.is_empty() {
+                self.key_len = Some(end);
+            } else if self.key_len.is_some_and(|len| len != end - begin) {
+                self.key_len = None;
+            }
+            self.key_ends.push(end);
         }
         Ok(())
     }
@@ -118,6 +128,9 @@ impl Groups {
     /// The state key of a slot.
     pub(crate) fn key(&self, slot: Slot) -> &[u8] {
         let slot = slot as usize;
+        if let Some(len) = self.key_len {
+            return &self.key_bytes[slot * len..(slot + 1) * len];
+        }
         let start = if slot == 0 {
             0
         } else {

@@ -79,6 +79,8 @@ pub(super) struct Runner {
     /// When the first row came that is not committed.
     pub(super) dirty_since_ms: i64,
     pub(super) late: Late,
+    /// Size of the last commit.
+    pub(super) commit_bytes: usize,
     /// The step that failed, if one did.
     pub(super) failure: Option<Failure>,
 }
@@ -130,6 +132,9 @@ impl Runner {
         let until = self.clock.monotonic_ms() + BOUT_MS;
         loop {
             let rows = self.step()?;
+            if rows > 0 {
+                self.deliver()?;
+            }
             if let Target::Subscriber(subscriber) = &self.target {
                 if subscriber.ended() {
                     return Ok(Bout::Ended);
@@ -379,6 +384,18 @@ impl Runner {
         Ok(())
     }
 
+    /// Where rows may come twice after a crash, they need not wait for the commit.
+    fn deliver(&mut self) -> Result<()> {
+        if let Target::Relation(output, Delivery::AtLeastOnce(topics)) = &mut self.target {
+            let records = output.take_records()?;
+            if !records.is_empty() {
+                let topic = &output.relation().topic;
+                Handle::current().block_on(topics.append(topic, &records))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the epoch durable: operators' state, view, offsets and records in one write.
     pub(super) fn commit(&mut self) -> Result<()> {
         self.last_commit_ms = self.clock.monotonic_ms();
@@ -392,7 +409,7 @@ impl Runner {
             }
             return Ok(());
         }
-        let mut commit = self.store.begin();
+        let mut commit = self.store.begin_with_capacity(self.commit_bytes);
         for operator in &self.plan.operators {
             operator.lock().flush(&mut commit)?;
         }
@@ -433,6 +450,7 @@ impl Runner {
         let late = std::mem::take(&mut self.late);
         self.system
             .write_late(&self.store, &mut commit, now_ms, &self.id, late)?;
+        self.commit_bytes = commit.size_in_bytes();
         self.store.commit(commit, Durability::Sync)?;
         for operator in &self.plan.operators {
             operator.lock().committed(self.limits.memory_max)?;

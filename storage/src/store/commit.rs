@@ -60,10 +60,10 @@ pub struct Appended {
 }
 
 impl Commit {
-    pub(super) fn new(store: Arc<Store>) -> Self {
+    pub(super) fn new(store: Arc<Store>, bytes: usize) -> Self {
         Self {
             store,
-            batch: WriteBatch::default(),
+            batch: WriteBatch::with_capacity_bytes(bytes),
             deletes_ranges: false,
             appends: Vec::new(),
         }

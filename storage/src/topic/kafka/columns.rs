@@ -31,7 +31,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn new(limit: FetchLimit) -> Self {
+    /// Empty columns. `bytes` of values are expected, as many as came the last time.
+    pub(super) fn new(limit: FetchLimit, bytes: usize) -> Self {
         let limit = FetchLimit {
             records: limit.records.max(1),
             bytes: limit.bytes.min(ARRAY_BYTES_MAX),
@@ -40,7 +41,10 @@ impl Columns {
             offsets: Vec::new(),
             timestamps: Vec::new(),
             keys: Bytes::default(),
-            values: Bytes::default(),
+            values: Bytes {
+                data: Vec::with_capacity(bytes.min(limit.bytes)),
+                ..Bytes::default()
+            },
             header_ends: None,
             header_keys: StringBuilder::new(),
             header_values: BinaryBuilder::new(),
@@ -63,6 +67,11 @@ impl Columns {
 
     pub(super) fn last_offset(&self) -> Option<i64> {
         self.offsets.last().copied()
+    }
+
+    /// Bytes of values.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.values.data.len()
     }
 
     /// Adds a record; [`Self::header`] adds its headers.

@@ -51,6 +51,8 @@ struct Place {
     queue: Box<dyn Queue>,
     next_offset: i64,
     at_end: bool,
+    /// Bytes of values that the last fetch returned.
+    last_bytes: usize,
     /// Whether the queue may have something.
     filled: Arc<AtomicBool>,
     failure: Option<Failure>,
@@ -150,6 +152,7 @@ impl KafkaReader {
                 queue: Box::new(queue),
                 next_offset: *offset,
                 at_end: false,
+                last_bytes: 0,
                 filled,
                 failure: None,
             };
@@ -193,7 +196,7 @@ impl Reader for KafkaReader {
             return self.failed(partition, place.next_offset, failure);
         }
         let place = self.places.get_mut(&partition).ok_or_else(not_reading)?;
-        let mut columns = Columns::new(limit);
+        let mut columns = Columns::new(limit, place.last_bytes);
         // Cleared before looking: what comes in between sets it again.
         place.filled.store(false, Ordering::Release);
         loop {
@@ -239,7 +242,9 @@ impl Reader for KafkaReader {
             }
         }
         let (next_offset, at_end) = (place.next_offset, place.at_end);
-        if columns.len() == 0 {
+        if columns.len() > 0 {
+            place.last_bytes = columns.value_bytes();
+        } else {
             self.serve()?;
             return Ok(Fetched {
                 records: None,

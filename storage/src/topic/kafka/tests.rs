@@ -251,7 +251,7 @@ fn read_with(
             "{} rows came",
             rows.len()
         );
-        let mut columns = Columns::new(limit);
+        let mut columns = Columns::new(limit, 0);
         let stop = loop {
             match queue.read(&mut columns) {
                 Stop::Empty => std::thread::sleep(Duration::from_millis(1)),

@@ -17,7 +17,13 @@
 
 mod bids;
 mod decode;
+mod files;
+mod generated;
+mod joins;
+mod latency;
 mod measure;
+mod process;
+mod pull;
 mod query;
 mod script;
 
@@ -29,6 +35,10 @@ use serde_json::Value;
 
 use self::measure::Measured;
 use self::query::QUERIES;
+
+/// As in the program `kappa`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -80,31 +90,127 @@ enum Mark {
 }
 
 fn benchmarks() -> Vec<Benchmark> {
-    let decode = |name, what, ratio| Benchmark {
+    let local = |name, what, mark| Benchmark {
         name,
         what,
-        mark: Some(Mark::Ratio(ratio)),
+        mark,
         needs_kafka: false,
     };
-    let mut all = vec![
-        decode("decode_seven", "JSON to Arrow, all seven columns", 3.0),
-        decode("decode_two", "JSON to Arrow, two of seven columns", 3.5),
-    ];
-    all.extend(QUERIES.iter().map(|query| Benchmark {
-        name: query.name,
-        what: query.what,
-        mark: query.mark.map(Mark::PerCpuSecond),
+    let kafka = |name, what, mark| Benchmark {
+        name,
+        what,
+        mark,
         needs_kafka: true,
-    }));
+    };
+    let ratio = |ratio| Some(Mark::Ratio(ratio));
+    let mut all = vec![
+        local(
+            "decode_seven",
+            "JSON to Arrow, all seven columns",
+            ratio(3.0),
+        ),
+        local(
+            "decode_two",
+            "JSON to Arrow, two of seven columns",
+            ratio(3.5),
+        ),
+        kafka(
+            "reader",
+            "records of Kafka read and thrown away",
+            Some(Mark::PerCpuSecond(4.0e6)),
+        ),
+    ];
+    all.extend(
+        QUERIES
+            .iter()
+            .map(|query| kafka(query.name, query.what, query.mark.map(Mark::PerCpuSecond))),
+    );
+    all.extend([
+        kafka(
+            "sum_100k_alo",
+            "sum_100k at least once, against exactly once",
+            ratio(0.9),
+        ),
+        local(
+            "gen_1m",
+            "count and sum, 1 M keys, generated bids",
+            ratio(0.5),
+        ),
+        local(
+            "keys_10m",
+            "the same, 10 M keys, state.memory.mb = 256",
+            Some(Mark::PerCpuSecond(200e3)),
+        ),
+        local(
+            "growth",
+            "the same, 100 k keys, ten times the events",
+            ratio(0.85),
+        ),
+        local("join", "stream-table join, 1 M keys, uniform", ratio(0.5)),
+        local(
+            "join_skewed",
+            "stream-table join, 1 M keys, a thousand of them busy",
+            ratio(0.5),
+        ),
+        local("parquet", "a sink of Parquet files", ratio(0.7)),
+        local("step", "steps of one row (mark: 100 µs)", None),
+        kafka(
+            "latency_1k",
+            "Kafka to Kafka, 1 k/s, at least once (mark: p99 20 ms)",
+            None,
+        ),
+        kafka(
+            "latency_50k",
+            "Kafka to Kafka, 50 k/s, at least once (mark: p99 20 ms)",
+            None,
+        ),
+        kafka(
+            "latency_1k_eo",
+            "the same, exactly once, commits every 20 ms (mark: p99 100 ms)",
+            None,
+        ),
+        kafka(
+            "latency_50k_eo",
+            "the same, exactly once, commits every 20 ms (mark: p99 100 ms)",
+            None,
+        ),
+        local("pull_1", "rows by key, one task (mark: 50 k/s)", None),
+        local("pull_8", "rows by key, eight tasks (mark: 120 k/s)", None),
+        local("scan", "all rows of a view (mark: 5 M/s)", None),
+        local(
+            "startup",
+            "the program started (marks: 200 ms, 60 MB)",
+            None,
+        ),
+    ]);
     all
 }
 
 async fn measure(name: &str, place: &Place) -> Outcome<Measured> {
+    const AT_LEAST_ONCE: &[(&str, &str)] = &[("processing.guarantee", "at_least_once")];
+    const QUICK: &[(&str, &str)] = &[("commit.interval.ms", "20")];
     match name {
         "decode_seven" => decode::measure(place.events, &[0, 1, 2, 3, 4, 5, 6]),
         "decode_two" => decode::measure(place.events, &[0, 2]),
+        "reader" => query::reader(place).await,
+        "sum_100k_alo" => query::guarantees(place).await,
+        "gen_1m" => generated::million_keys(place).await,
+        "keys_10m" => generated::many_keys(place).await,
+        "growth" => generated::growth(place).await,
+        "join" => joins::measure(place, "B.BIDDER").await,
+        "join_skewed" => joins::measure(place, "(B.BIDDER % 1000 + 1000)").await,
+        "parquet" => files::measure(place).await,
+        "step" => latency::step(place).await,
+        "latency_1k" => latency::through_kafka(place, 1_000, AT_LEAST_ONCE).await,
+        "latency_50k" => latency::through_kafka(place, 50_000, AT_LEAST_ONCE).await,
+        "latency_1k_eo" => latency::through_kafka(place, 1_000, QUICK).await,
+        "latency_50k_eo" => latency::through_kafka(place, 50_000, QUICK).await,
+        "pull_1" => pull::by_key(place, 1).await,
+        "pull_8" => pull::by_key(place, 8).await,
+        "scan" => pull::scan(place).await,
+        "startup" => process::startup(place),
         name => match QUERIES.iter().find(|query| query.name == name) {
-            Some(query) => query.measure(place).await,
+            Some(query) => query.measure(place, query.properties).await,
             None => Err(format!("there is no benchmark {name}").into()),
         },
     }

@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use kappa_engine::topic::FetchLimit;
 use kappa_engine::{Config, Engine, Response, Session, SystemClock};
 
 use crate::measure::{Measured, Stretch, reset_peak, size_mb};
@@ -20,8 +21,6 @@ pub(crate) struct QueryBench {
     pub(crate) what: &'static str,
     /// Events per CPU-second that it should reach.
     pub(crate) mark: Option<f64>,
-    /// Part of `make bench`'s events that it gets, in percent.
-    pub(crate) share: u64,
     /// The continuous query, without EMIT CHANGES.
     pub(crate) select: &'static str,
     /// The same question as a batch query over the table `bid`.
@@ -42,7 +41,6 @@ const fn query(
         name,
         what,
         mark: Some(mark),
-        share: 100,
         select,
         batch,
         properties: &[],
@@ -174,7 +172,6 @@ pub(crate) const QUERIES: [QueryBench; 11] = [
         name: "view_100k",
         what: "count and sum per bidder into a view and its topic, 100 k bidders",
         mark: None,
-        share: 40,
         select: sums!("100000"),
         batch: sums_batch!("100000"),
         properties: &[],
@@ -234,9 +231,13 @@ impl QueryBench {
     }
 
     /// Runs the query over all bids of the topic.
-    pub(crate) async fn measure(&self, place: &Place) -> Outcome<Measured> {
-        let events = (place.events * self.share / 100).max(1);
-        let (engine, data_dir) = open(place, self.properties).await?;
+    pub(crate) async fn measure(
+        &self,
+        place: &Place,
+        properties: &[(&str, &str)],
+    ) -> Outcome<Measured> {
+        let events = place.events;
+        let (engine, data_dir) = open(place, properties).await?;
         let mut session = engine.session();
         if place.bootstrap.is_none() {
             bids::fill(engine.topics(), events, 1).await?;
@@ -244,6 +245,12 @@ impl QueryBench {
         run(&mut session, &[bids::STREAM]).await?;
         reset_peak();
         let stretch = Stretch::begin()?;
+        if self.view && place.bootstrap.is_some() {
+            // Left by the last run.
+            if engine.topics().describe("RESULT").await?.is_some() {
+                engine.topics().delete("RESULT").await?;
+            }
+        }
         run(&mut session, &[&self.into_sink()]).await?;
         wait_for(&engine, events).await?;
         engine.flush().await?;
@@ -302,8 +309,50 @@ impl QueryBench {
     }
 }
 
+/// Records read and thrown away: what no query can be faster than.
+pub(crate) async fn reader(place: &Place) -> Outcome<Measured> {
+    let (engine, data_dir) = open(place, &[]).await?;
+    if place.bootstrap.is_none() {
+        bids::fill(engine.topics(), place.events, 1).await?;
+    }
+    let mut reader = engine.topics().reader(bids::TOPIC, &[(0, 0)]).await?;
+    let limit = FetchLimit {
+        records: 8192,
+        bytes: 8 << 20,
+    };
+    let stretch = Stretch::begin()?;
+    let mut read = 0;
+    while read < place.events {
+        match reader.fetch(0, limit)?.records {
+            Some(records) => read += records.len() as u64,
+            None => reader.ready(std::time::Duration::from_millis(100)).await?,
+        }
+    }
+    let took = stretch.end()?;
+    drop(reader);
+    engine.shutdown().await?;
+    std::fs::remove_dir_all(data_dir)?;
+    Ok(Measured::of(read, took))
+}
+
+/// A view's query exactly once, against the same at least once.
+pub(crate) async fn guarantees(place: &Place) -> Outcome<Measured> {
+    let Some(query) = QUERIES.iter().find(|query| query.view) else {
+        return Err("no query makes a view".into());
+    };
+    let exactly = query.measure(place, &[]).await?;
+    let properties = [("processing.guarantee", "at_least_once")];
+    let least = query.measure(place, &properties).await?;
+    let took = crate::measure::Took {
+        wall_s: least.wall_s,
+        cpu_s: least.cpu_s,
+    };
+    Ok(exactly.against("at least once", least.events, took))
+}
+
 /// Waits until the first query has read that many records, without asking it to hurry.
 pub(crate) async fn wait_for(engine: &Engine, events: u64) -> Outcome<()> {
+    let mut last = (0, std::time::Instant::now());
     loop {
         let query = engine.queries().into_iter().next().ok_or("no query")?;
         if let Some(error) = query.error {
@@ -311,6 +360,11 @@ pub(crate) async fn wait_for(engine: &Engine, events: u64) -> Outcome<()> {
         }
         if query.rows_in >= events {
             return Ok(());
+        }
+        if query.rows_in != last.0 {
+            last = (query.rows_in, std::time::Instant::now());
+        } else if last.1.elapsed().as_secs() > 30 {
+            return Err(format!("only {} of {events} records are there", last.0).into());
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }

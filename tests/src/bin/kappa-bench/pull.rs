@@ -1,0 +1,95 @@
+//! Ad hoc queries of a view through the library.
+
+use std::time::Instant;
+
+use crate::measure::{Measured, Stretch};
+use crate::query::{open, rows, run};
+use crate::{Outcome, Place, bids};
+
+const VIEW: &str = "CREATE TABLE RESULT AS SELECT BIDDER, COUNT(*) AS BIDS, SUM(PRICE) AS TOTAL FROM \
+                    BID GROUP BY BIDDER EMIT CHANGES";
+
+async fn view(place: &Place) -> Outcome<(kappa_engine::Engine, std::path::PathBuf)> {
+    let local = Place {
+        bootstrap: None,
+        events: place.events,
+    };
+    let (engine, data_dir) = open(&local, &[]).await?;
+    bids::fill(engine.topics(), place.events, 1).await?;
+    run(&mut engine.session(), &[bids::STREAM, VIEW]).await?;
+    engine.flush().await?;
+    Ok((engine, data_dir))
+}
+
+/// Rows by key, by so many tasks at once.
+pub(crate) async fn by_key(place: &Place, tasks: u64) -> Outcome<Measured> {
+    let place = Place {
+        bootstrap: None,
+        events: place.events / 10,
+    };
+    let (engine, data_dir) = view(&place).await?;
+    let queries = (place.events / 20).max(tasks);
+    let stretch = Stretch::begin()?;
+    let started = Instant::now();
+    let running: Vec<_> = (0..tasks)
+        .map(|task| {
+            let engine = engine.clone();
+            tokio::spawn(async move {
+                let mut session = engine.session();
+                let mut found = 0;
+                for number in 0..queries / tasks {
+                    let bidder = 1000 + (number * tasks + task) * 7919 % bids::BIDDERS;
+                    let question =
+                        format!("SELECT BIDS, TOTAL FROM RESULT WHERE BIDDER = {bidder}");
+                    for batch in rows(&mut session, &question).await? {
+                        found += batch.num_rows();
+                    }
+                }
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(found)
+            })
+        })
+        .collect();
+    let mut found = 0;
+    for task in running {
+        found += task.await??;
+    }
+    let per_s = queries as f64 / started.elapsed().as_secs_f64();
+    let took = stretch.end()?;
+    if found == 0 {
+        return Err("no key was found".into());
+    }
+    let mut measured = Measured::of(queries, took);
+    measured.others.push(("queries/s".to_owned(), per_s));
+    engine.shutdown().await?;
+    std::fs::remove_dir_all(data_dir)?;
+    Ok(measured)
+}
+
+/// All rows of the view.
+pub(crate) async fn scan(place: &Place) -> Outcome<Measured> {
+    let (engine, data_dir) = view(place).await?;
+    let mut session = engine.session();
+    let question = "SELECT COUNT(*), SUM(BIDS), SUM(TOTAL) FROM RESULT";
+    // Once, so that the blocks are in memory.
+    rows(&mut session, question).await?;
+    let stretch = Stretch::begin()?;
+    let started = Instant::now();
+    let answer = rows(&mut session, question).await?;
+    let wall_s = started.elapsed().as_secs_f64();
+    let took = stretch.end()?;
+    let count = answer
+        .iter()
+        .find(|batch| batch.num_rows() > 0)
+        .and_then(|batch| {
+            let column = batch.column(0).as_any();
+            column.downcast_ref::<arrow::array::Int64Array>()
+        })
+        .map_or(0, |column| column.value(0));
+    let mut measured = Measured::of(count as u64, took);
+    measured
+        .others
+        .push(("rows/s".to_owned(), count as f64 / wall_s));
+    engine.shutdown().await?;
+    std::fs::remove_dir_all(data_dir)?;
+    Ok(measured)
+}
