@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) ddl: Mutex<()>,
     /// What everybody may see of the queries, without waiting for them.
     pub(crate) infos: RwLock<Infos>,
+    /// How views that were asked for are laid out.
+    pub(crate) layouts: crate::pull::Layouts,
 }
 
 impl Engine {
@@ -108,6 +110,7 @@ impl Engine {
                 queries: Mutex::new(BTreeMap::new()),
                 ddl: Mutex::new(()),
                 infos: RwLock::new(BTreeMap::new()),
+                layouts: crate::pull::Layouts::default(),
             }),
         };
         for query in stored {

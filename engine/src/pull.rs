@@ -6,6 +6,7 @@
 
 mod generated_scan;
 mod lookup;
+mod point;
 mod topic_scan;
 mod view_scan;
 
@@ -20,6 +21,7 @@ use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::StreamExt;
+use kappa_sql::ast::PullQuery;
 use kappa_sql::planner::RelationSource;
 use kappa_storage::store::Snapshot;
 
@@ -28,6 +30,13 @@ use crate::error::{Error, Result};
 use crate::plan::session_state;
 use crate::response::Rows;
 use crate::view::ViewLayout;
+
+pub(crate) use point::Layouts;
+
+/// Answers an ad hoc query that needs no plan.
+pub(crate) fn answer(engine: &Engine, query: &PullQuery) -> Result<Option<Rows>> {
+    point::answer(engine, query)
+}
 
 /// Runs an ad hoc query.
 pub(crate) async fn run(engine: &Engine, plan: &LogicalPlan) -> Result<Rows> {

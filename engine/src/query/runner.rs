@@ -79,7 +79,8 @@ pub(super) struct Runner {
     /// When the first row came that is not committed.
     pub(super) dirty_since_ms: i64,
     pub(super) late: Late,
-    /// Size of the last commit.
+    /// How long the last commit took, and its size.
+    pub(super) commit_ms: i64,
     pub(super) commit_bytes: usize,
     /// The step that failed, if one did.
     pub(super) failure: Option<Failure>,
@@ -179,20 +180,20 @@ impl Runner {
             Target::Files(files) => {
                 files.is_full() || now_ms - self.dirty_since_ms >= self.limits.commit_interval_ms
             }
-            _ => {
-                now_ms - self.last_commit_ms >= self.limits.commit_interval_ms
-                    || self.size() > self.limits.memory_max
-            }
+            _ => now_ms >= self.due_ms() || self.size() > self.limits.memory_max,
         }
     }
 
     /// When the next commit is due, on the monotonic clock.
     pub(super) fn due_ms(&self) -> i64 {
-        let from = match &self.target {
-            Target::Files(_) => self.dirty_since_ms,
-            _ => self.last_commit_ms,
-        };
-        from.saturating_add(self.limits.commit_interval_ms)
+        let interval_ms = self.limits.commit_interval_ms;
+        match &self.target {
+            Target::Files(_) => self.dirty_since_ms.saturating_add(interval_ms),
+            // Commits that take long come less often: half of the time at least is for steps.
+            _ => self
+                .last_commit_ms
+                .saturating_add(interval_ms.max(2 * self.commit_ms)),
+        }
     }
 
     fn mark_dirty(&mut self) {
@@ -465,6 +466,7 @@ impl Runner {
             Target::Files(_) => self.publish()?,
             Target::Blackhole | Target::Subscriber(_) => {}
         }
+        self.commit_ms = self.clock.monotonic_ms() - self.last_commit_ms;
         // Only now: who sees the epoch finds its rows written.
         self.status
             .epoch

@@ -699,6 +699,7 @@ async fn open(
         last_commit_ms: i64::MIN / 2,
         dirty_since_ms: 0,
         late: Late::new(),
+        commit_ms: 0,
         commit_bytes: 0,
         failure: None,
     })

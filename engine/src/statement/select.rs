@@ -55,6 +55,9 @@ pub(super) async fn push(session: &Session, parsed: &Parsed) -> Result<Response>
 }
 
 pub(super) async fn pull(session: &Session, query: &PullQuery) -> Result<Response> {
+    if let Some(rows) = pull::answer(&session.engine, query)? {
+        return Ok(Response::Rows(rows));
+    }
     let plan = plan_pull(&session.engine.catalog(), query).map_err(fail)?;
     let rows = pull::run(&session.engine, &plan).await?;
     Ok(Response::Rows(rows))

@@ -27,6 +27,9 @@ const BLOB_SIZE_MIN: u64 = 16 << 10;
 /// Least memory a store works with.
 const MEMORY_BYTES_MIN: usize = 16 << 20;
 
+/// Compression of RocksDB's levels, the last for all further ones.
+const LEVEL_COMPRESSION: [DBCompressionType; 2] = [DBCompressionType::None, DBCompressionType::Lz4];
+
 /// Settings of a store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -152,6 +155,8 @@ impl Setup {
         let mut family = Options::default();
         family.set_block_based_table_factory(&blocks);
         family.set_compression_type(DBCompressionType::Lz4);
+        // What is flushed is soon merged into the next level, and compressed there.
+        family.set_compression_per_level(&LEVEL_COMPRESSION);
         family.set_write_buffer_size(self.write_buffer_bytes);
         family.set_level_compaction_dynamic_level_bytes(true);
         family
