@@ -90,9 +90,11 @@ lint: setup-build ## checks formatting, clippy, rustdoc
 	$(done)
 
 bench: setup-build ## runs the benchmarks
-	@$(ENV)
+	@scripts/setup test
+	$(ENV)
 	$(call step,building and running the benchmarks in release mode (the first time: some 20 minutes on two cores))
-	cargo run --release --locked --bin kappa-bench -- $(BENCH)
+	cargo build --release --locked --bin kappa --bin kappa-bench
+	"$${CARGO_TARGET_DIR:-target}/release/kappa-bench" $(BENCH)
 	$(done)
 
 bench-flink: setup-build ## compares with Flink SQL on Nexmark

@@ -68,6 +68,14 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
             kappa_sql::Error::invalid(format!("a sink {name} exists already")).at(name.span),
         ));
     }
+    if let SinkInput::Query(query) = input
+        && query.limit.is_some()
+    {
+        return Err(fail(
+            kappa_sql::Error::unsupported("LIMIT makes no sense for a sink, which has no end")
+                .at(query.spans.limit),
+        ));
+    }
     // What does not fit is said now, not when the first row comes.
     let plan = plan_input(&engine.catalog(), input).map_err(fail)?;
     let (options, store_options) = options(with, name, &plan.columns).map_err(fail)?;

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod benchmarks;
 mod broker;
 mod incarnation;
 mod nexmark;

@@ -86,7 +86,7 @@ fn histories() -> impl Strategy<Value = History> {
         1 => Just(Happens::Restart),
         1 => Just(Happens::Crash),
     ];
-    let steps = prop::sample::select(vec!["1", "7", "1000"]);
+    let steps = prop::sample::select(vec!["1", "7", "1000", "100000"]);
     (
         prop::sample::select(vec![1, 3]),
         steps,

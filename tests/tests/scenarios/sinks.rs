@@ -353,6 +353,54 @@ fn changes_of_a_table_say_what_is_gone() {
     kappa.shut_down();
 }
 
+#[test]
+fn a_query_can_be_a_sink() {
+    let place = Place::directory();
+    let data_dir = instance::data_dir().unwrap();
+    let kappa = Incarnation::open(config(data_dir.path(), None));
+    kappa.execute(STREAM);
+    let create = |name: &str, with: &str, query: &str| {
+        format!("CREATE SINK {name} WITH ({with}) AS {query} EMIT CHANGES")
+    };
+    let pages = "SELECT page, COUNT(*) AS n FROM clicks GROUP BY page";
+    kappa.execute(&create("files", &place.connector("pages"), pages));
+    kappa.execute(&create("nothing", "CONNECTOR = 'blackhole'", pages));
+    send(&kappa, 0..10);
+    kappa.flush();
+    kappa.shut_down();
+    // Counted on from what was committed, not from the beginning.
+    let kappa = Incarnation::open(config(data_dir.path(), None));
+    send(&kappa, 10..20);
+    kappa.flush();
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    for row in parquet_rows(&place.files("pages")) {
+        let count = last.entry(row[0].clone()).or_default();
+        *count = row[1].parse::<i64>().unwrap().max(*count);
+    }
+    let mut expected: BTreeMap<String, i64> = BTreeMap::new();
+    for row in clicks(20) {
+        *expected.entry(row[1].clone()).or_default() += 1;
+    }
+    assert_eq!(last, expected);
+    let shown = kappa.ask("SHOW SINKS");
+    let nothing = shown.iter().find(|row| row[0] == "NOTHING").unwrap();
+    assert_eq!(&nothing[1..4], ["CLICKS", "blackhole", "RUNNING"]);
+    let rows: usize = nothing[4].parse().unwrap();
+    assert!(rows >= expected.len() && rows <= 10, "{nothing:?}");
+
+    let refused = kappa.refused("DROP STREAM clicks");
+    assert!(refused.contains("the sink FILES reads it"), "{refused}");
+    let limit = create("some", "CONNECTOR = 'blackhole'", pages) + " LIMIT 3";
+    assert!(kappa.refused(&limit).contains("LIMIT"));
+    let other = "CONNECTOR = 'blackhole', PATH = 'x'";
+    let refused = kappa.refused(&create("some", other, pages));
+    assert!(refused.contains("PATH"), "{refused}");
+    kappa.execute("DROP SINK files");
+    kappa.execute("DROP SINK nothing");
+    kappa.execute("DROP STREAM clicks");
+    kappa.shut_down();
+}
+
 /// The state of the sink FILES and its last error, once it is `wanted`.
 fn state(kappa: &Incarnation, wanted: &str) -> String {
     let begun = Instant::now();

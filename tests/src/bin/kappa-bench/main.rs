@@ -8,6 +8,7 @@
 //! ```text
 //! kappa-bench [NAME…]                                         all benchmarks, or those
 //! kappa-bench --check [NAME…]                                 their answers, on few rows
+//! kappa-bench --names                                         what there is
 //! kappa-bench fill --bootstrap-servers S --events N           fills the topic of bids
 //! kappa-bench kafka --bootstrap-servers S --sql FILE --events N   measures a script over topics
 //! ```
@@ -238,6 +239,12 @@ fn main() -> Outcome<()> {
             println!("{}", measured.json(name)?);
             Ok(())
         }
+        ["--names"] => {
+            for benchmark in benchmarks() {
+                println!("{}", benchmark.name);
+            }
+            Ok(())
+        }
         ["--check", names @ ..] => {
             let runtime = runtime()?;
             for query in QUERIES.iter().filter(|query| wanted(names, query.name)) {
@@ -320,6 +327,8 @@ fn report(names: &[&str], events: u64) -> Outcome<()> {
                 &place.events.to_string(),
             ])?;
             drop(filled);
+        } else {
+            eprintln!("== without Kafka: its benchmarks run on embedded topics");
         }
     }
     println!(
