@@ -4,14 +4,13 @@
 //! state table: [table][vnode][key columns] -> [row's columns]
 //! ```
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
-use datafusion::common::Result;
+use datafusion::common::{HashMap, Result};
 use kappa_storage::store::Commit;
 
 use super::storage_error;
@@ -79,7 +78,7 @@ impl KeyedRows {
             table,
             keys,
             rows,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             bytes: 0,
         })
     }
@@ -194,7 +193,7 @@ impl KeyedRows {
     pub(crate) fn committed(&mut self, memory_max: usize) {
         self.table.set_written();
         if self.bytes > memory_max {
-            self.entries = HashMap::new();
+            self.entries = HashMap::default();
             self.bytes = 0;
         }
     }

@@ -54,6 +54,11 @@ fn bid(number: u64) -> Bid {
     }
 }
 
+/// Who made that bid.
+pub(crate) fn bidder(number: u64) -> i64 {
+    bid(number).bidder
+}
+
 /// The records of bids `first..first + rows`, some 220 bytes each.
 pub(crate) fn records(first: u64, rows: u64, partition: i32) -> NewRecords {
     use std::io::Write as _;

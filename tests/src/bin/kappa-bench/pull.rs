@@ -33,12 +33,12 @@ pub(crate) async fn by_key(place: &Place, tasks: u64) -> Outcome<Measured> {
     let started = Instant::now();
     let running: Vec<_> = (0..tasks)
         .map(|task| {
-            let engine = engine.clone();
+            let (engine, events) = (engine.clone(), place.events);
             tokio::spawn(async move {
                 let mut session = engine.session();
                 let mut found = 0;
                 for number in 0..queries / tasks {
-                    let bidder = 1000 + (number * tasks + task) * 7919 % bids::BIDDERS;
+                    let bidder = bids::bidder((number * tasks + task) % events);
                     let question =
                         format!("SELECT BIDS, TOTAL FROM RESULT WHERE BIDDER = {bidder}");
                     for batch in rows(&mut session, &question).await? {
@@ -55,8 +55,8 @@ pub(crate) async fn by_key(place: &Place, tasks: u64) -> Outcome<Measured> {
     }
     let per_s = queries as f64 / started.elapsed().as_secs_f64();
     let took = stretch.end()?;
-    if found == 0 {
-        return Err("no key was found".into());
+    if found as u64 != queries / tasks * tasks {
+        return Err(format!("{found} of {queries} rows were found").into());
     }
     let mut measured = Measured::of(queries, took);
     measured.others.push(("queries/s".to_owned(), per_s));
