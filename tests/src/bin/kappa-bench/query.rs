@@ -220,7 +220,7 @@ pub(crate) async fn rows(session: &mut Session, question: &str) -> Outcome<Vec<R
 }
 
 impl QueryBench {
-    fn into_sink(&self) -> String {
+    fn statement(&self) -> String {
         match self.view {
             true => format!("CREATE TABLE RESULT AS {} EMIT CHANGES", self.select),
             false => format!(
@@ -251,7 +251,7 @@ impl QueryBench {
                 engine.topics().delete("RESULT").await?;
             }
         }
-        run(&mut session, &[&self.into_sink()]).await?;
+        run(&mut session, &[&self.statement()]).await?;
         wait_for(&engine, events).await?;
         engine.flush().await?;
         let took = stretch.end()?;
