@@ -35,6 +35,11 @@ pub(crate) trait Operator: Debug + Send {
     /// The commit is durable. Memory above `memory_max` bytes can go: it can be read again.
     fn committed(&mut self, memory_max: usize) -> Result<()>;
 
+    /// Forgets what can change no more. All that a push query forgets, as it commits nothing.
+    fn release(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Memory held, in bytes.
     fn size(&self) -> usize;
 

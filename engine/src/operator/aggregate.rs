@@ -340,14 +340,7 @@ impl Operator for GroupAggregate {
     fn committed(&mut self, memory_max: usize) -> Result<()> {
         self.table.set_written();
         self.table.expire(self.marks().horizon);
-        if let Some(window) = self.window {
-            // They take no more rows, and what comes late does not look for them.
-            while let Some(entry) = self.panes.first_entry()
-                && window.is_over(*entry.key(), self.stream_time)
-            {
-                self.bytes = self.bytes.saturating_sub(entry.remove().size());
-            }
-        }
+        self.release()?;
         if self.bytes > memory_max {
             // The oldest windows first: they are the least likely to get more rows.
             self.complete = false;
@@ -356,6 +349,20 @@ impl Operator for GroupAggregate {
             {
                 self.bytes = self.bytes.saturating_sub(pane.size());
             }
+        }
+        Ok(())
+    }
+
+    /// Windows that are over take no more rows, and what comes late does not look for them.
+    fn release(&mut self) -> Result<()> {
+        let Some(window) = self.window else {
+            return Ok(());
+        };
+        while let Some(entry) = self.panes.first_entry()
+            && window.is_over(*entry.key(), self.stream_time)
+        {
+            self.dirty.remove(entry.key());
+            self.bytes = self.bytes.saturating_sub(entry.remove().size());
         }
         Ok(())
     }

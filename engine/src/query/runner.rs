@@ -408,6 +408,9 @@ impl Runner {
             for source in &mut self.sources {
                 source.bad.clear();
             }
+            for operator in &self.plan.operators {
+                operator.lock().release()?;
+            }
             return Ok(());
         }
         let mut commit = self.store.begin_with_capacity(self.commit_bytes);

@@ -622,6 +622,30 @@ impl Operator for SessionAggregate {
         Ok(())
     }
 
+    /// Sessions that are over take no more rows; their keys stay.
+    fn release(&mut self) -> Result<()> {
+        if self.spec.emit_final {
+            return Ok(());
+        }
+        let close = self.close();
+        let mut over = Vec::new();
+        for sessions in &mut self.sessions {
+            sessions.retain(|session| {
+                let open = session.end >= close;
+                if !open {
+                    over.push(session.slot);
+                }
+                open
+            });
+        }
+        self.states.clear(&over);
+        self.free.extend(over);
+        // Only push queries call this here: what is left of a persistent query's commits is none.
+        self.dirty.clear();
+        self.removed.clear();
+        Ok(())
+    }
+
     fn size(&self) -> usize {
         self.keys.size()
             + self.states.size()
