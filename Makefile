@@ -22,7 +22,7 @@ done = printf '== done in %d s\n' $$((SECONDS - step_start)) >&2
 .PHONY: help demo test lint bench bench-flink ksql-score kafka build setup-build setup-test servers
 
 help: ## lists the targets
-	@echo 'make demo        the weblogs pipeline on embedded topics, from nothing (first time: some 25 minutes)'
+	@echo 'make demo        the weblogs pipeline on embedded topics, from nothing (first time: some 18 minutes)'
 	echo 'make test        all tests, real servers included (Kafka, MinIO, a schema registry)'
 	echo 'make lint        formatting, clippy and rustdoc, warnings being errors'
 	echo 'make bench       the benchmarks, in release mode; BENCH="…" passes arguments on'
@@ -54,13 +54,13 @@ servers: setup-test
 
 build: setup-build ## builds the workspace and its tests
 	@$(ENV)
-	$(call step,building the workspace (the first time: some 20 minutes on two cores))
+	$(call step,building the workspace (the first time: some 16 minutes on two cores))
 	cargo build --workspace --all-targets --locked
 	$(done)
 
 demo: setup-build ## runs examples/weblogs
 	@$(ENV)
-	$(call step,building kappa (the first time: some 20 minutes on two cores))
+	$(call step,building kappa (the first time: some 14 minutes on two cores))
 	cargo build --bin kappa --bin weblogs --locked
 	$(done)
 	$(call step,the demo: examples/weblogs)
