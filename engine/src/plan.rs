@@ -2,6 +2,7 @@
 //! whose stateful nodes hold state tables.
 
 mod leaf;
+mod source_node;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -24,6 +25,7 @@ use kappa_storage::store::Store;
 use parking_lot::Mutex;
 
 pub(crate) use leaf::{Leaf, LeafExec};
+pub(crate) use source_node::{source_node, source_properties};
 
 use crate::operator::aggregate::{AggregateSpec, GroupAggregate, SessionAggregate};
 use crate::operator::changelog::Changelog;

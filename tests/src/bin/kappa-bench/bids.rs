@@ -128,23 +128,41 @@ pub(crate) fn batch(first: u64, rows: u64) -> Outcome<RecordBatch> {
     )?)
 }
 
+/// All bids before the given one as columns.
+pub(crate) fn batches(events: u64) -> Outcome<Vec<RecordBatch>> {
+    const ROWS: u64 = 8192;
+    let firsts = (0..events).step_by(ROWS as usize);
+    firsts
+        .map(|first| batch(first, ROWS.min(events - first)))
+        .collect()
+}
+
+/// Makes a topic whose records stay: the rows are of another year, and the default would delete them.
+pub(crate) async fn create(
+    topics: &Arc<dyn Topics>,
+    name: &str,
+    partitions: i32,
+    cleanup: CleanupPolicy,
+) -> Outcome<()> {
+    Ok(topics
+        .create(&NewTopic {
+            name: name.to_owned(),
+            partitions,
+            replicas: -1,
+            cleanup,
+            retention_ms: Some(-1),
+            retention_bytes: None,
+        })
+        .await?)
+}
+
 /// Fills the topic with bids, dealt to its partitions in runs.
 pub(crate) async fn fill(topics: &Arc<dyn Topics>, events: u64, partitions: i32) -> Outcome<()> {
     const RUN: u64 = 20_000;
     if topics.describe(TOPIC).await?.is_some() {
         topics.delete(TOPIC).await?;
     }
-    topics
-        .create(&NewTopic {
-            name: TOPIC.to_owned(),
-            partitions,
-            replicas: -1,
-            cleanup: CleanupPolicy::Delete,
-            // The rows are of another year; the default would delete them.
-            retention_ms: Some(-1),
-            retention_bytes: None,
-        })
-        .await?;
+    create(topics, TOPIC, partitions, CleanupPolicy::Delete).await?;
     let mut first = 0;
     let mut run = 0;
     while first < events {

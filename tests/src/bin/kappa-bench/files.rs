@@ -30,14 +30,7 @@ pub(crate) async fn measure(place: &Place) -> Outcome<Measured> {
     engine.flush().await?;
     let took = stretch.end()?;
     engine.shutdown().await?;
-    let mut batches = Vec::new();
-    let mut first = 0;
-    while first < events {
-        let rows = 8192.min(events - first);
-        batches.push(bids::batch(first, rows)?);
-        first += rows;
-    }
-    let context = batch(batches)?;
+    let context = batch(bids::batches(events)?)?;
     let stretch = Stretch::begin()?;
     let copy = context
         .sql("SELECT auction, bidder, price, channel, datetime, datetime AS rowtime FROM bid")

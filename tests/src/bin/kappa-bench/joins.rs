@@ -7,7 +7,7 @@ use arrow::array::{BinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::MemTable;
 use kappa_engine::record::NewRecords;
-use kappa_engine::topic::{CleanupPolicy, NewTopic};
+use kappa_engine::topic::CleanupPolicy;
 
 use crate::measure::{Measured, Stretch, reset_peak, size_mb};
 use crate::query::{batch, open, run, wait_for};
@@ -31,16 +31,7 @@ pub(crate) async fn measure(place: &Place, key: &str) -> Outcome<Measured> {
     bids::fill(engine.topics(), events, 1).await?;
     let persons = PERSONS.min(events.max(1));
     let topics = engine.topics();
-    topics
-        .create(&NewTopic {
-            name: "person".to_owned(),
-            partitions: 1,
-            replicas: -1,
-            cleanup: CleanupPolicy::Compact,
-            retention_ms: None,
-            retention_bytes: None,
-        })
-        .await?;
+    bids::create(topics, "person", 1, CleanupPolicy::Compact).await?;
     let numbers: Vec<u64> = (0..persons).collect();
     for run in numbers.chunks(20_000) {
         let keys = run.iter().map(|number| (1000 + number).to_be_bytes());
@@ -83,14 +74,7 @@ pub(crate) async fn measure(place: &Place, key: &str) -> Outcome<Measured> {
     measured.state_mb = size_mb(&data_dir)?;
     std::fs::remove_dir_all(data_dir)?;
 
-    let mut batches = Vec::new();
-    let mut first = 0;
-    while first < events {
-        let rows = 8192.min(events - first);
-        batches.push(bids::batch(first, rows)?);
-        first += rows;
-    }
-    let context = batch(batches)?;
+    let context = batch(bids::batches(events)?)?;
     let schema = Arc::new(Schema::new(vec![
         Field::new("id", DataType::Int64, true),
         Field::new("name", DataType::Utf8, true),

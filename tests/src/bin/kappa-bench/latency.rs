@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array, BinaryArray, Int64Array};
 use kappa_engine::record::NewRecords;
-use kappa_engine::topic::{CleanupPolicy, FetchLimit, NewTopic};
+use kappa_engine::topic::{CleanupPolicy, FetchLimit};
 
 use crate::measure::{Measured, Stretch, percentile};
 use crate::query::{open, run, wait_for};
@@ -55,16 +55,7 @@ pub(crate) async fn through_kafka(
             topics.delete(topic).await?;
         }
     }
-    topics
-        .create(&NewTopic {
-            name: FROM.to_owned(),
-            partitions: 1,
-            replicas: -1,
-            cleanup: CleanupPolicy::Delete,
-            retention_ms: None,
-            retention_bytes: None,
-        })
-        .await?;
+    bids::create(&topics, FROM, 1, CleanupPolicy::Delete).await?;
     let mut session = engine.session();
     run(
         &mut session,

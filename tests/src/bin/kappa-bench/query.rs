@@ -293,8 +293,11 @@ impl QueryBench {
         let ours = rows(&mut session, &format!("SELECT {columns} FROM RESULT")).await?;
         engine.shutdown().await?;
         std::fs::remove_dir_all(&data_dir)?;
-        let batches = vec![bids::batch(0, events)?];
-        let theirs = batch(batches)?.sql(self.batch).await?.collect().await?;
+        let theirs = batch(bids::batches(events)?)?
+            .sql(self.batch)
+            .await?
+            .collect()
+            .await?;
         let (ours, theirs) = (sorted(&ours)?, sorted(&theirs)?);
         match ours == theirs {
             true => Ok(()),
