@@ -20,6 +20,7 @@ use crate::property::Properties;
 use crate::query::input::Inputs;
 use crate::query::status::{QueryInfo, QueryState, Status};
 use crate::query::task::{QueryHandle, Shared};
+use crate::query::workers::Pools;
 use crate::session::Session;
 use crate::statement;
 use crate::system::{RoutedTopics, SystemTables};
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     embedded: EmbeddedTopics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) system: Arc<SystemTables>,
+    pools: Arc<Pools>,
     pub(crate) catalog: RwLock<DurableCatalog>,
     /// Running queries by id.
     pub(crate) queries: Mutex<BTreeMap<String, QueryHandle>>,
@@ -106,6 +108,7 @@ impl Engine {
                 engine_id,
                 embedded,
                 system,
+                pools: Arc::default(),
                 catalog: RwLock::new(catalog),
                 queries: Mutex::new(BTreeMap::new()),
                 ddl: Mutex::new(()),
@@ -298,6 +301,7 @@ impl Engine {
             engine_id: self.inner.engine_id.clone(),
             clock: Arc::clone(&self.inner.clock),
             system: Arc::clone(&self.inner.system),
+            pools: Arc::clone(&self.inner.pools),
         }
     }
 

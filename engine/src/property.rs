@@ -74,6 +74,15 @@ pub const PROPERTIES: &[Property] = &[
         kind: Kind::OneOf(&["exactly_once", "at_least_once", "exactly_once_v2"]),
     },
     Property {
+        name: "query.workers",
+        default: "0",
+        help: "threads that read and decode beside the queries' own; 1: none, 0: one for each processor",
+        kind: Kind::Int {
+            least: 0,
+            most: 256,
+        },
+    },
+    Property {
         name: "state.memory.mb",
         default: "256",
         help: "memory for a query's state before it goes to disk, in MiB",

@@ -17,7 +17,7 @@ use kappa_sql::catalog::{Connector, Relation};
 
 use crate::error::{Error, Result};
 use crate::plan::{source_node, source_properties};
-use crate::query::input::{Input, Inputs};
+use crate::query::input::{Input, Inputs, Maker};
 
 /// Rows made at a time.
 const BATCH_ROWS: usize = 8_192;
@@ -64,6 +64,7 @@ impl GeneratedScanExec {
 /// A scan under way.
 struct Scan {
     input: Input,
+    maker: Maker,
     partition: i32,
     partitions: i32,
     /// Rows still wanted.
@@ -72,15 +73,17 @@ struct Scan {
 
 impl Scan {
     async fn open(
-        relation: &Relation,
+        relation: &Arc<Relation>,
         inputs: &Inputs,
         schema: &SchemaRef,
         limit: Option<usize>,
     ) -> Result<Self> {
         let partitions = relation.partitions.max(1);
         let positions: Vec<(i32, i64)> = (0..partitions).map(|partition| (partition, 0)).collect();
+        let input = inputs.open(relation, schema, &positions).await?;
         Ok(Self {
-            input: inputs.open(relation, schema, &positions).await?,
+            maker: input.maker()?,
+            input,
             partition: 0,
             partitions,
             left: limit.unwrap_or(usize::MAX),
@@ -90,13 +93,13 @@ impl Scan {
     /// The next rows: one partition after the other, as of when the scan was opened.
     fn next(&mut self) -> Result<Option<RecordBatch>> {
         while self.partition < self.partitions && self.left > 0 {
-            let arrived = self
-                .input
-                .fetch(self.partition, BATCH_ROWS.min(self.left))?;
+            let partition = self.partition;
+            let arrived = self.input.fetch(partition, BATCH_ROWS.min(self.left))?;
             if arrived.at_end {
                 self.partition += 1;
             }
-            if let Some(rows) = arrived.rows {
+            if let Some(raw) = arrived.raw {
+                let rows = self.maker.make(partition, &raw)?;
                 self.left -= rows.batch.num_rows();
                 return Ok(Some(rows.batch));
             }

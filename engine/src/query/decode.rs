@@ -37,6 +37,7 @@ pub(crate) struct DecodedRows {
     pub(crate) rowtimes: Int64Array,
     /// Offsets of the rows.
     pub(crate) offsets: Int64Array,
+    /// By offset.
     pub(crate) bad: Vec<BadRecord>,
 }
 
@@ -45,7 +46,7 @@ impl DecodedRows {
     pub(crate) fn take_out(
         &mut self,
         partition: i32,
-        places: &BTreeMap<(i32, i64), String>,
+        places: &BTreeMap<i64, String>,
     ) -> Result<()> {
         if places.is_empty() {
             return Ok(());
@@ -56,7 +57,7 @@ impl DecodedRows {
             return Ok(());
         };
         let mut good = vec![true; self.offsets.len()];
-        for ((_, offset), reason) in places.range((partition, *first)..=(partition, *last)) {
+        for (offset, reason) in places.range(*first..=*last) {
             let Ok(row) = self.offsets.values().binary_search(offset) else {
                 continue;
             };
@@ -69,6 +70,8 @@ impl DecodedRows {
             });
         }
         if good.contains(&false) {
+            // Those of a record are in its place already.
+            self.bad.sort_by_key(|bad| bad.offset);
             let good = BooleanArray::from(good);
             self.batch = filter_record_batch(&self.batch, &good)?;
             self.rowtimes = keep(&self.rowtimes, &good)?;

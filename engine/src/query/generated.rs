@@ -22,7 +22,7 @@ use kappa_sql::column;
 use kappa_storage::nexmark::{Generator, Options, Rows, Table};
 
 use super::decode::DecodedRows;
-use super::input::Arrived;
+use super::input::{Arrived, Raw};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 
@@ -45,21 +45,28 @@ enum From {
 /// A generated relation that is read.
 #[derive(Debug)]
 pub(crate) struct Generated {
-    generator: Generator,
+    recipe: Arc<Recipe>,
     nexmark: Nexmark,
-    table: Table,
-    /// The table's first row that is the relation's.
-    first_row: u64,
-    schema: SchemaRef,
-    columns: Vec<From>,
-    /// What is generated for them, by the place in the table's schema; the time is always in it.
-    projection: Vec<usize>,
-    time: usize,
     clock: Arc<dyn Clock>,
     /// The next offset of each partition.
     positions: Vec<i64>,
     /// Rows that are there, in all partitions, as of when was last looked.
     due: Option<u64>,
+}
+
+/// How a generated relation's rows are made, which needs nothing but their numbers.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    generator: Generator,
+    table: Table,
+    /// The table's first row that is the relation's.
+    first_row: u64,
+    partitions: u64,
+    schema: SchemaRef,
+    columns: Vec<From>,
+    /// What is generated for them, by the place in the table's schema; the time is always in it.
+    projection: Vec<usize>,
+    time: usize,
 }
 
 fn table(of: NexmarkTable) -> Table {
@@ -136,18 +143,22 @@ impl Generated {
             }
         };
         debug_assert_eq!(relation.partitions.max(1) as usize, positions.len());
-        let mut generated = Self {
+        let recipe = Recipe {
             generator: Generator::new(Options {
                 seed: nexmark.seed,
                 ..Options::default()
             }),
-            nexmark: nexmark.clone(),
             table,
             first_row: table.rows_before(nexmark.offset),
+            partitions: positions.len() as u64,
             schema: Arc::clone(schema),
             columns,
             projection,
             time,
+        };
+        let mut generated = Self {
+            recipe: Arc::new(recipe),
+            nexmark: nexmark.clone(),
             clock,
             positions: positions.iter().map(|(_, offset)| *offset).collect(),
             due: None,
@@ -167,7 +178,12 @@ impl Generated {
         self.positions.len() as i32
     }
 
-    /// The next rows of a partition, at most `rows_max`.
+    /// What makes the rows.
+    pub(crate) fn recipe(&self) -> &Arc<Recipe> {
+        &self.recipe
+    }
+
+    /// The next rows of a partition, at most `rows_max`, to be made.
     pub(crate) fn fetch(&mut self, partition: i32, rows_max: usize) -> Result<Arrived> {
         let partitions = self.partitions();
         let end = self
@@ -183,22 +199,43 @@ impl Generated {
         *position += count as i64;
         let next_offset = *position;
         Ok(Arrived {
-            rows: match count {
-                0 => None,
-                count => Some(self.make(partition, start, count)?),
-            },
-            records: count,
+            raw: (count > 0).then_some(Raw::Numbers { start, count }),
             next_offset,
             at_end: next_offset >= end,
         })
     }
 
+    /// How long it is until the next row is there, at most `timeout`.
+    pub(crate) fn wait(&self, timeout: Duration) -> Duration {
+        let next = (0..)
+            .zip(&self.positions)
+            .map(|(partition, position)| {
+                partition + position.unsigned_abs() * self.positions.len() as u64
+            })
+            .min()
+            .unwrap_or(0);
+        let event = self.recipe.table.event_of(self.recipe.first_row + next) - self.nexmark.offset;
+        if self.nexmark.events.is_some_and(|events| event >= events) {
+            return timeout;
+        }
+        let Some(rate) = self.nexmark.rate else {
+            return Duration::ZERO;
+        };
+        // An event is there when all the time up to its end has passed.
+        let since_ms = (u128::from(event) + 1) * 1_000;
+        let since_ms = i64::try_from(since_ms.div_ceil(u128::from(rate))).unwrap_or(i64::MAX);
+        let due_ms = self.nexmark.created_ms.saturating_add(since_ms);
+        let wait_ms = due_ms.saturating_sub(self.clock.now_ms());
+        Duration::from_millis(wait_ms.max(WAIT_MS_MIN).unsigned_abs()).min(timeout)
+    }
+}
+
+impl Recipe {
     /// The `count` rows of a partition from an offset on.
-    fn make(&self, partition: i32, start: i64, count: usize) -> Result<DecodedRows> {
-        let partitions = self.positions.len() as u64;
+    pub(crate) fn make(&self, partition: i32, start: i64, count: usize) -> Result<DecodedRows> {
         let rows = Rows {
-            first: self.first_row + partition as u64 + start.unsigned_abs() * partitions,
-            step: partitions,
+            first: self.first_row + partition as u64 + start.unsigned_abs() * self.partitions,
+            step: self.partitions,
             count,
         };
         let made = self.generator.rows(self.table, rows, &self.projection)?;
@@ -228,30 +265,6 @@ impl Generated {
             offsets,
             bad: Vec::new(),
         })
-    }
-
-    /// How long it is until the next row is there, at most `timeout`.
-    pub(crate) fn wait(&self, timeout: Duration) -> Duration {
-        let next = (0..)
-            .zip(&self.positions)
-            .map(|(partition, position)| {
-                partition + position.unsigned_abs() * self.positions.len() as u64
-            })
-            .min()
-            .unwrap_or(0);
-        let event = self.table.event_of(self.first_row + next) - self.nexmark.offset;
-        if self.nexmark.events.is_some_and(|events| event >= events) {
-            return timeout;
-        }
-        let Some(rate) = self.nexmark.rate else {
-            return Duration::ZERO;
-        };
-        // An event is there when all the time up to its end has passed.
-        let since_ms = (u128::from(event) + 1) * 1_000;
-        let since_ms = i64::try_from(since_ms.div_ceil(u128::from(rate))).unwrap_or(i64::MAX);
-        let due_ms = self.nexmark.created_ms.saturating_add(since_ms);
-        let wait_ms = due_ms.saturating_sub(self.clock.now_ms());
-        Duration::from_millis(wait_ms.max(WAIT_MS_MIN).unsigned_abs()).min(timeout)
     }
 }
 
@@ -288,6 +301,13 @@ mod tests {
         let clock = Arc::clone(clock) as Arc<dyn Clock>;
         let connector = relation.connector.as_ref().unwrap();
         Generated::try_new(relation, connector, &schema, &positions, clock).unwrap()
+    }
+
+    fn rows(generated: &Generated, partition: i32, arrived: Arrived) -> DecodedRows {
+        let Some(Raw::Numbers { start, count }) = arrived.raw else {
+            panic!("nothing arrived");
+        };
+        generated.recipe.make(partition, start, count).unwrap()
     }
 
     /// SQL and storage never see each other, and both name the columns.
@@ -331,7 +351,7 @@ mod tests {
         let mut one = open(&whole, &clock, &[0]);
         let all = one.fetch(0, 10_000).unwrap();
         assert!(all.at_end);
-        let all = all.rows.unwrap();
+        let all = rows(&one, 0, all);
         assert_eq!(all.rowtimes.len(), 920);
         let mut three = open(
             &relation(", EVENTS = 1000, OFFSET = 27", 3),
@@ -341,7 +361,7 @@ mod tests {
         for partition in 0..3 {
             let part = three.fetch(partition, 10_000).unwrap();
             assert!(part.at_end);
-            let part = part.rows.unwrap();
+            let part = rows(&three, partition, part);
             let skipped = if partition == 1 { 5 } else { 0 };
             assert_eq!(part.offsets.len(), [307, 307 - 5, 306][partition as usize]);
             for row in 0..part.offsets.len() {
@@ -366,7 +386,7 @@ mod tests {
             [0, 1].map(|partition| {
                 let arrived = generated.fetch(partition, 10_000).unwrap();
                 assert!(arrived.at_end);
-                arrived.records
+                arrived.raw.map_or(0, |raw| raw.len())
             })
         };
         let second = Duration::from_secs(1);

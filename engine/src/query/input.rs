@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use kappa_sql::catalog::Relation;
+use kappa_storage::record::Records;
 use kappa_storage::topic::{FetchLimit, OffsetRange, Reader, Topics};
 
 use super::decode::{DecodedRows, RowDecoder};
-use super::generated::Generated;
+use super::generated::{Generated, Recipe};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Most bytes of records that one fetch takes.
 const FETCH_BYTES: usize = 8 << 20;
@@ -33,7 +34,8 @@ pub(crate) struct Inputs {
 pub(crate) enum Input {
     Topic {
         reader: Box<dyn Reader>,
-        decoder: Box<RowDecoder>,
+        relation: Arc<Relation>,
+        schema: SchemaRef,
     },
     Generated(Box<Generated>),
 }
@@ -41,14 +43,56 @@ pub(crate) enum Input {
 /// What a fetch found.
 #[derive(Debug)]
 pub(crate) struct Arrived {
-    /// Rows made of the records, none if there were no records.
-    pub(crate) rows: Option<DecodedRows>,
-    /// How many records there were, bad ones included.
-    pub(crate) records: usize,
+    /// What rows are to be made of, if there was anything.
+    pub(crate) raw: Option<Raw>,
     /// Offset to continue from.
     pub(crate) next_offset: i64,
     /// Whether there was nothing beyond when asked.
     pub(crate) at_end: bool,
+}
+
+/// What rows are made of.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    Records(Records),
+    /// Rows of a generator, from an offset on.
+    Numbers {
+        start: i64,
+        count: usize,
+    },
+}
+
+impl Raw {
+    /// Number of records, the bad ones included.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Records(records) => records.len(),
+            Self::Numbers { count, .. } => *count,
+        }
+    }
+}
+
+/// Makes rows of what arrived in one partition. Each partition has its own, so that they can be at
+/// work at the same time.
+#[derive(Debug)]
+pub(crate) enum Maker {
+    Decoder(Box<RowDecoder>),
+    Generator(Arc<Recipe>),
+}
+
+impl Maker {
+    /// The rows.
+    pub(crate) fn make(&mut self, partition: i32, raw: &Raw) -> Result<DecodedRows> {
+        match (self, raw) {
+            (Self::Decoder(decoder), Raw::Records(records)) => decoder.decode(partition, records),
+            (Self::Generator(recipe), Raw::Numbers { start, count }) => {
+                recipe.make(partition, *start, *count)
+            }
+            (Self::Decoder(_), Raw::Numbers { .. }) | (Self::Generator(_), Raw::Records(_)) => {
+                Err(Error::Internal("rows of another kind of input".into()))
+            }
+        }
+    }
 }
 
 impl Inputs {
@@ -93,7 +137,7 @@ impl Inputs {
     /// `schema`.
     pub(crate) async fn open(
         &self,
-        relation: &Relation,
+        relation: &Arc<Relation>,
         schema: &SchemaRef,
         positions: &[(i32, i64)],
     ) -> Result<Input> {
@@ -104,7 +148,8 @@ impl Inputs {
         }
         Ok(Input::Topic {
             reader: self.topics.reader(&relation.topic, positions).await?,
-            decoder: Box::new(RowDecoder::try_new(relation, Arc::clone(schema))?),
+            relation: Arc::clone(relation),
+            schema: Arc::clone(schema),
         })
     }
 }
@@ -119,10 +164,20 @@ impl Input {
         }
     }
 
-    /// The next rows of `partition`, of at most `records` records, without waiting.
+    /// What makes the rows of one more partition.
+    pub(crate) fn maker(&self) -> Result<Maker> {
+        Ok(match self {
+            Self::Topic {
+                relation, schema, ..
+            } => Maker::Decoder(Box::new(RowDecoder::try_new(relation, Arc::clone(schema))?)),
+            Self::Generated(generated) => Maker::Generator(Arc::clone(generated.recipe())),
+        })
+    }
+
+    /// What comes next in `partition`, at most `records` records, without waiting.
     pub(crate) fn fetch(&mut self, partition: i32, records: usize) -> Result<Arrived> {
-        let (reader, decoder) = match self {
-            Self::Topic { reader, decoder } => (reader, decoder),
+        let reader = match self {
+            Self::Topic { reader, .. } => reader,
             Self::Generated(generated) => return generated.fetch(partition, records),
         };
         let limit = FetchLimit {
@@ -132,11 +187,7 @@ impl Input {
         let fetched = reader.fetch(partition, limit)?;
         let records = fetched.records.filter(|records| !records.is_empty());
         Ok(Arrived {
-            records: records.as_ref().map_or(0, |records| records.len()),
-            rows: match records {
-                None => None,
-                Some(records) => Some(decoder.decode(partition, &records)?),
-            },
+            raw: records.map(Raw::Records),
             next_offset: fetched.next_offset,
             at_end: fetched.at_end,
         })

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array, UInt64Array};
 use arrow::compute::{interleave, take};
 use kappa_sql::column;
 
@@ -56,7 +56,8 @@ pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken
             }));
         }
     }
-    rows.sort_unstable();
+    // Each partition's rows are in order: runs, which this sort merges.
+    rows.sort();
     rows.truncate(rows_max);
     for (number, source) in sources.iter_mut().enumerate() {
         let own: Vec<(u64, Row)> = rows
@@ -145,30 +146,35 @@ fn put(source: &mut Source, rows: &[(u64, Row)]) -> Result<()> {
         .enumerate()
         .filter_map(|(partition, batch)| batch.map(|batch| (partition, batch)))
         .collect();
-    let columns = (0..source.leaf.schema.fields().len())
-        .map(|column| -> Result<ArrayRef> {
-            if let [(_, batch)] = used.as_slice() {
-                let indices = UInt32Array::from_iter_values(rows.iter().map(|(_, row)| row.row));
-                return Ok(take(batch.column(column).as_ref(), &indices, None)?);
+    let columns = match used.as_slice() {
+        [(_, batch)] => {
+            let indices = UInt32Array::from_iter_values(rows.iter().map(|(_, row)| row.row));
+            let columns = batch.columns().iter();
+            columns
+                .map(|column| Ok(take(column.as_ref(), &indices, None)?))
+                .collect::<Result<Vec<_>>>()?
+        }
+        used => {
+            let mut array_of = vec![0; batches.len()];
+            for (array, (partition, _)) in used.iter().enumerate() {
+                array_of[*partition] = array;
             }
-            let arrays: Vec<_> = used
-                .iter()
-                .map(|(_, batch)| batch.column(column).as_ref())
-                .collect();
             let indices: Vec<(usize, usize)> = rows
                 .iter()
-                .map(|(_, row)| {
-                    let array = used
-                        .iter()
-                        .position(|(partition, _)| *partition == row.partition as usize)
-                        .unwrap_or_default();
-                    (array, row.row as usize)
-                })
+                .map(|(_, row)| (array_of[row.partition as usize], row.row as usize))
                 .collect();
-            Ok(interleave(&arrays, &indices)?)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            (0..source.leaf.schema.fields().len())
+                .map(|column| {
+                    let arrays: Vec<_> = used
+                        .iter()
+                        .map(|(_, batch)| batch.column(column).as_ref())
+                        .collect();
+                    Ok(interleave(&arrays, &indices)?)
+                })
+                .collect::<Result<Vec<_>>>()?
+        }
+    };
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let batch =
         RecordBatch::try_new_with_options(Arc::clone(&source.leaf.schema), columns, &options)?;
     let batch = with_positions(batch, || rows.iter().map(|(position, _)| *position))?;

@@ -3,10 +3,11 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use futures::StreamExt;
 use kappa_sql::catalog::{Connector, Relation};
 use kappa_sql::column;
@@ -21,10 +22,11 @@ use super::output::Output;
 use super::progress::Progress;
 use super::source::Source;
 use super::status::Status;
+use super::workers::{self, Workers};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::operator::windows::Late;
-use crate::plan::StepPlan;
+use crate::plan::{Leaf, StepPlan};
 use crate::system::SystemTables;
 
 /// Limits of a query's steps and commits.
@@ -34,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) commit_interval_ms: i64,
     pub(crate) memory_max: usize,
     pub(crate) exactly_once: bool,
+    /// Threads that read and decode beside the plan; 0 stands for one for each processor.
+    pub(crate) workers: usize,
 }
 
 /// Where a query's rows go.
@@ -70,6 +74,7 @@ pub(super) struct Runner {
     pub(super) system: Arc<SystemTables>,
     pub(super) plan: StepPlan,
     pub(super) sources: Vec<Source>,
+    pub(super) workers: Workers,
     pub(super) target: Target,
     pub(super) limits: Limits,
     pub(super) progress: Progress,
@@ -97,11 +102,29 @@ pub(super) struct Failure {
 #[derive(Debug)]
 struct Step {
     taken: Taken,
+    /// Rows that were put last.
+    piece_rows: usize,
     piecemeal: bool,
     /// When it takes no more rows.
     until_ms: i64,
     /// Why reading on failed.
     failed: Option<Error>,
+}
+
+/// What the plan came to.
+enum Next {
+    Batch(Option<datafusion::common::Result<RecordBatch>>),
+    /// It waits for rows.
+    Hungry,
+}
+
+/// Reads on in all sources, at most so many rows in each partition. Returns the number of records.
+fn read_on(sources: &mut [Source], rows_each: usize, workers: &Workers) -> Result<usize> {
+    let mut read = 0;
+    for source in sources {
+        read += source.fetch(rows_each, workers)?;
+    }
+    Ok(read)
 }
 
 /// Rows that are read, decoded and given to the plan together: few enough to stay in a processor's
@@ -230,12 +253,13 @@ impl Runner {
 
     /// One step over what is waiting. Returns its number of rows.
     fn step(&mut self) -> Result<usize> {
-        let taken = self.take(PIECE_ROWS)?;
+        let taken = self.take(self.piece_rows())?;
         if taken.last.is_none() {
             return Ok(0);
         }
         let mut step = Step {
             taken,
+            piece_rows: taken.rows,
             piecemeal: self.is_piecemeal(),
             until_ms: self.clock.monotonic_ms().saturating_add(STEP_MS),
             failed: None,
@@ -268,6 +292,37 @@ impl Runner {
         }
     }
 
+    /// Most rows that are read in each partition at a time: all together `rows_max`.
+    fn rows_each(&self, rows_max: usize) -> usize {
+        let partitions = self.sources.iter().map(|source| source.partitions.len());
+        (rows_max / partitions.sum::<usize>().max(1)).max(1)
+    }
+
+    /// Reads on, at most so many rows in each partition.
+    fn fetch(&mut self, rows_each: usize) -> Result<()> {
+        let read = read_on(&mut self.sources, rows_each, &self.workers)?;
+        self.has_read(read);
+        Ok(())
+    }
+
+    fn has_read(&mut self, records: usize) {
+        self.status
+            .rows_in
+            .fetch_add(records as u64, Ordering::Relaxed);
+        if records > 0 {
+            self.mark_dirty();
+        }
+    }
+
+    /// Most rows of a piece: as many of each partition as stay in a processor's cache, if the
+    /// partitions are decoded side by side.
+    fn piece_rows(&self) -> usize {
+        match self.sources.as_slice() {
+            [only] => PIECE_ROWS * only.partitions.len().clamp(1, self.workers.count()),
+            _ => PIECE_ROWS,
+        }
+    }
+
     /// Reads on, and puts rows into the leaves: at most `rows_max`, or all that a step may have where
     /// they must come at once.
     fn take(&mut self, rows_max: usize) -> Result<Taken> {
@@ -275,23 +330,7 @@ impl Runner {
             true => rows_max.min(self.limits.step_rows_max),
             false => self.limits.step_rows_max.min(STEP_ROWS_AT_ONCE),
         };
-        let partitions: usize = self
-            .sources
-            .iter()
-            .map(|source| source.partitions.len())
-            .sum();
-        let rows_each = (rows_max / partitions.max(1)).max(1);
-        let mut read = 0;
-        for source in &mut self.sources {
-            let records = source.fetch(rows_each)?;
-            self.status
-                .rows_in
-                .fetch_add(records as u64, Ordering::Relaxed);
-            read += records;
-        }
-        if read > 0 {
-            self.mark_dirty();
-        }
+        self.fetch(self.rows_each(rows_max))?;
         let taken = take_step(&mut self.sources, rows_max)?;
         if taken.last.is_some() {
             self.mark_dirty();
@@ -303,21 +342,12 @@ impl Runner {
     fn run_plan(&mut self, step: &mut Step) -> Result<()> {
         let fresh: Arc<dyn ExecutionPlan> = reset_plan_states(Arc::clone(&self.plan.plan))?;
         self.plan.plan = Arc::clone(&fresh);
-        let runtime = Handle::current();
         if let [only] = self.sources.as_slice() {
             only.leaf.set_open(step.piecemeal);
         }
         let mut results = execute_stream(fresh, self.plan.state.task_ctx())?;
         loop {
-            let next = runtime.block_on(poll_fn(|context| {
-                loop {
-                    let polled = results.poll_next_unpin(context);
-                    if polled.is_ready() || !self.feed(step) {
-                        return polled;
-                    }
-                }
-            }));
-            match next {
+            match self.next(&mut results, step) {
                 None => return Ok(()),
                 Some(Ok(batch)) if batch.num_rows() == 0 => {}
                 Some(Ok(batch)) => self.hand_over(&batch)?,
@@ -336,24 +366,71 @@ impl Runner {
         }
     }
 
-    /// Gives the plan more rows if it waits for them, or tells it that the step has no more.
-    fn feed(&mut self, step: &mut Step) -> bool {
-        let [only] = self.sources.as_slice() else {
-            return false;
-        };
-        if !only.leaf.is_hungry() {
-            return false;
+    /// The plan's next batch. Rows that it waits for are given to it; a worker reads the next ones
+    /// meanwhile, where there are many.
+    fn next(
+        &mut self,
+        results: &mut SendableRecordBatchStream,
+        step: &mut Step,
+    ) -> Option<datafusion::common::Result<RecordBatch>> {
+        let runtime = Handle::current();
+        loop {
+            let leaf = match self.sources.as_slice() {
+                [only] => Some(only.leaf.clone()),
+                _ => None,
+            };
+            let mut poll = || {
+                runtime.block_on(poll_fn(|context| match results.poll_next_unpin(context) {
+                    Poll::Ready(next) => Poll::Ready(Next::Batch(next)),
+                    Poll::Pending if leaf.as_ref().is_some_and(Leaf::is_hungry) => {
+                        Poll::Ready(Next::Hungry)
+                    }
+                    Poll::Pending => Poll::Pending,
+                }))
+            };
+            let reads_ahead = self.workers.help()
+                && step.piecemeal
+                && step.failed.is_none()
+                && step.piece_rows >= workers::ROWS_MIN
+                && self.has_room(step);
+            let next = if reads_ahead {
+                let rows_each = self.rows_each(self.piece_rows().min(self.limits.step_rows_max));
+                let (sources, workers) = (&mut self.sources, &self.workers);
+                let (read, next) =
+                    workers.beside(|| read_on(sources, rows_each, workers), &mut poll);
+                match read {
+                    Ok(read) => self.has_read(read),
+                    Err(error) => step.failed = Some(error),
+                }
+                next
+            } else {
+                poll()
+            };
+            match next {
+                Next::Batch(batch) => return batch,
+                Next::Hungry => self.feed(step),
+            }
         }
-        let room = self.limits.step_rows_max.saturating_sub(step.taken.rows);
-        let goes_on = room > 0
+    }
+
+    /// Whether the step may have more rows.
+    fn has_room(&self, step: &Step) -> bool {
+        step.taken.rows < self.limits.step_rows_max
             && self.clock.monotonic_ms() < step.until_ms
             && self.size() <= self.limits.memory_max
             && match &self.target {
                 Target::Subscriber(subscriber) => !subscriber.ended() && !subscriber.is_full(),
                 _ => true,
-            };
-        let taken = match goes_on {
-            true => self.take(PIECE_ROWS.min(room)),
+            }
+    }
+
+    /// Gives the plan the rows that it waits for, or tells it that the step has no more.
+    fn feed(&mut self, step: &mut Step) {
+        let taken = match step.failed.is_none() && self.has_room(step) {
+            true => {
+                let room = self.limits.step_rows_max - step.taken.rows;
+                self.take(self.piece_rows().min(room))
+            }
             false => Ok(Taken::default()),
         };
         match taken {
@@ -361,15 +438,17 @@ impl Runner {
                 rows,
                 last: Some(last),
             }) => {
+                step.piece_rows = rows;
                 step.taken.rows += rows;
                 step.taken.last = Some(last);
             }
             nothing => {
-                step.failed = nothing.err();
-                self.sources[0].leaf.set_open(false);
+                step.failed = step.failed.take().or(nothing.err());
+                for source in &self.sources {
+                    source.leaf.set_open(false);
+                }
             }
         }
-        true
     }
 
     fn hand_over(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -401,13 +480,10 @@ impl Runner {
     pub(super) fn commit(&mut self) -> Result<()> {
         self.last_commit_ms = self.clock.monotonic_ms();
         self.dirty = false;
-        let bad: usize = self.sources.iter().map(|source| source.bad.len()).sum();
-        self.progress.bad += bad as u64;
+        let bad: Vec<_> = self.sources.iter_mut().map(Source::take_bad).collect();
+        self.progress.bad += bad.iter().map(Vec::len).sum::<usize>() as u64;
         self.status.bad.store(self.progress.bad, Ordering::Relaxed);
         if matches!(self.target, Target::Subscriber(_)) {
-            for source in &mut self.sources {
-                source.bad.clear();
-            }
             for operator in &self.plan.operators {
                 operator.lock().release()?;
             }
@@ -445,8 +521,7 @@ impl Runner {
         self.progress.offsets = self.sources.iter().map(Source::offsets).collect();
         self.progress.write(&self.id, &mut commit)?;
         let now_ms = self.clock.now_ms();
-        for source in &mut self.sources {
-            let bad = std::mem::take(&mut source.bad);
+        for (source, bad) in self.sources.iter().zip(bad) {
             let topic = &source.leaf.relation.topic;
             self.system
                 .write_bad(&mut commit, now_ms, &self.id, topic, bad)?;

@@ -5,69 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Int64Array, RecordBatch};
 use kappa_sql::catalog::Relation;
 
 use super::decode::BadRecord;
 use super::input::{ENDLESS, Input, Inputs};
+use super::partition::Partition;
+use super::workers::Workers;
 use crate::error::{Error, Result};
 use crate::plan::Leaf;
-
-/// Rows of a partition that were read and not yet taken by a step.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) batch: RecordBatch,
-    /// Largest row time of the partition up to each row: what the merge orders by.
-    pub(super) times: Vec<i64>,
-    /// Offset of each row, and the one after it.
-    pub(super) offsets: Int64Array,
-    pub(super) next_offsets: Vec<i64>,
-    /// Rows taken so far.
-    pub(super) taken: usize,
-}
-
-/// A partition of a source.
-#[derive(Debug)]
-pub(super) struct Partition {
-    pub(super) number: i32,
-    pub(super) waiting: Option<Waiting>,
-    /// Where reading goes on.
-    fetch_offset: i64,
-    /// Where processing goes on: all rows before it have been in a step.
-    pub(super) next_offset: i64,
-    /// Whether there was nothing more when last asked.
-    pub(super) at_end: bool,
-    largest_time: i64,
-}
-
-impl Partition {
-    fn new(number: i32, offset: i64) -> Self {
-        Self {
-            number,
-            waiting: None,
-            fetch_offset: offset,
-            next_offset: offset,
-            at_end: false,
-            largest_time: i64::MIN,
-        }
-    }
-
-    /// Rows read and not yet taken.
-    pub(super) fn rows_waiting(&self) -> usize {
-        self.waiting
-            .as_ref()
-            .map_or(0, |waiting| waiting.times.len() - waiting.taken)
-    }
-}
 
 /// A source of a running query.
 pub(super) struct Source {
     pub(super) leaf: Leaf,
     input: Input,
     pub(super) partitions: Vec<Partition>,
-    pub(super) bad: Vec<BadRecord>,
-    /// Rows that made a step fail, by partition and offset, with the reason.
-    poisoned: BTreeMap<(i32, i64), String>,
 }
 
 impl fmt::Debug for Source {
@@ -86,13 +37,14 @@ pub(crate) enum Start {
 }
 
 impl Source {
-    /// Opens the source where `committed` left it.
+    /// Opens the source where `committed` left it. Rows that made a step fail, by partition and
+    /// offset, are left out for the reason given.
     pub(super) async fn open(
         leaf: Leaf,
         inputs: &Inputs,
         committed: Option<&BTreeMap<i32, i64>>,
         start: Start,
-        poisoned: BTreeMap<(i32, i64), String>,
+        mut poisoned: BTreeMap<i32, BTreeMap<i64, String>>,
     ) -> Result<Self> {
         let ranges = inputs.offsets(&leaf.relation).await?;
         let positions: Vec<(i32, i64)> = ranges
@@ -117,14 +69,15 @@ impl Source {
             .await?;
         let partitions = positions
             .into_iter()
-            .map(|(number, offset)| Partition::new(number, offset))
-            .collect();
+            .map(|(number, offset)| {
+                let poisoned = poisoned.remove(&number).unwrap_or_default();
+                Ok(Partition::new(number, offset, input.maker()?, poisoned))
+            })
+            .collect::<Result<_>>()?;
         Ok(Self {
             leaf,
             input,
             partitions,
-            bad: Vec::new(),
-            poisoned,
         })
     }
 
@@ -141,54 +94,35 @@ impl Source {
             .collect()
     }
 
-    /// Reads on in every partition that has no rows waiting, at most `rows` each. Returns the
+    /// Reads on in every partition that has few rows waiting, at most `rows` each. Returns the
     /// number of records read.
-    pub(super) fn fetch(&mut self, rows: usize) -> Result<usize> {
-        let mut records_read = 0;
+    pub(super) fn fetch(&mut self, rows: usize, workers: &Workers) -> Result<usize> {
+        let mut records = 0;
         self.input.look();
-        for partition in &mut self.partitions {
-            if partition.rows_waiting() > 0 {
-                continue;
+        let mut few: Vec<&mut Partition> = self
+            .partitions
+            .iter_mut()
+            .filter(|partition| partition.rows_waiting() < rows.div_ceil(2))
+            .collect();
+        while !few.is_empty() {
+            let mut arrived = 0;
+            for partition in &mut few {
+                arrived += partition.read(&mut self.input, rows)?;
             }
-            partition.waiting = None;
-            // Records that were all bad leave nothing to wait for, but the end is not known yet.
-            loop {
-                let arrived = self.input.fetch(partition.number, rows)?;
-                partition.fetch_offset = arrived.next_offset;
-                partition.at_end = arrived.at_end;
-                records_read += arrived.records;
-                let Some(mut decoded) = arrived.rows else {
-                    partition.next_offset = partition.fetch_offset;
-                    break;
-                };
-                decoded.take_out(partition.number, &self.poisoned)?;
-                self.bad.extend(decoded.bad);
-                if decoded.batch.num_rows() == 0 {
-                    partition.next_offset = partition.fetch_offset;
-                    if partition.at_end {
-                        break;
-                    }
-                    continue;
-                }
-                let mut times = Vec::with_capacity(decoded.batch.num_rows());
-                for time in decoded.rowtimes.values() {
-                    partition.largest_time = partition.largest_time.max(*time);
-                    times.push(partition.largest_time);
-                }
-                // A row's record and all bad ones up to the next row are done with the row.
-                let mut next_offsets: Vec<i64> = decoded.offsets.values()[1..].to_vec();
-                next_offsets.push(partition.fetch_offset);
-                partition.waiting = Some(Waiting {
-                    batch: decoded.batch,
-                    times,
-                    offsets: decoded.offsets,
-                    next_offsets,
-                    taken: 0,
-                });
-                break;
-            }
+            records += arrived;
+            let goes_on = workers.map(&mut few, arrived, |partition| partition.make())?;
+            let mut goes_on = goes_on.into_iter();
+            few.retain(|_| goes_on.next().unwrap_or_default());
         }
-        Ok(records_read)
+        Ok(records)
+    }
+
+    /// The bad records of what was taken, which a commit takes.
+    pub(super) fn take_bad(&mut self) -> Vec<BadRecord> {
+        self.partitions
+            .iter_mut()
+            .flat_map(Partition::take_bad)
+            .collect()
     }
 
     /// Waits until there may be something to fetch.
@@ -201,7 +135,9 @@ impl Source {
         let count = self.input.partitions().await?;
         for number in self.partitions.len() as i32..count {
             self.input.add_partition(number)?;
-            self.partitions.push(Partition::new(number, 0));
+            let maker = self.input.maker()?;
+            self.partitions
+                .push(Partition::new(number, 0, maker, BTreeMap::new()));
         }
         if (self.partitions.len() as i32) > count {
             return Err(Error::User(format!(

@@ -25,6 +25,7 @@ use super::progress::Progress;
 use super::runner::{Bout, Delivery, Failure, Limits, Runner, Target};
 use super::source::{Source, Start};
 use super::status::{QueryState, Status};
+use super::workers::Pools;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::operator::windows::Late;
@@ -82,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) engine_id: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) system: Arc<SystemTables>,
+    pub(crate) pools: Arc<Pools>,
 }
 
 impl Shared {
@@ -610,12 +612,13 @@ async fn open(
         let committed = progress
             .as_ref()
             .and_then(|progress| progress.offsets.get(index));
-        let poisoned = care
-            .poisoned
-            .iter()
-            .filter(|((source, ..), _)| *source == index)
-            .map(|((_, partition, offset), reason)| ((*partition, *offset), reason.clone()))
-            .collect();
+        let mut poisoned: BTreeMap<i32, BTreeMap<i64, String>> = BTreeMap::new();
+        for ((source, partition, offset), reason) in &care.poisoned {
+            if *source == index {
+                let of_partition = poisoned.entry(*partition).or_default();
+                of_partition.insert(*offset, reason.clone());
+            }
+        }
         let source = Source::open(
             leaf.clone(),
             &shared.inputs(),
@@ -692,6 +695,7 @@ async fn open(
         system: Arc::clone(&shared.system),
         plan,
         sources,
+        workers: shared.pools.get(spec.limits.workers)?,
         target,
         limits: care.limits(&spec.limits),
         progress,

@@ -308,6 +308,7 @@ pub(super) fn limits(properties: &Properties) -> Limits {
         // Half of it for the state, half for what writing it takes.
         memory_max: (number("state.memory.mb") << 20) / 2,
         exactly_once: properties.get("processing.guarantee") != "at_least_once",
+        workers: number("query.workers"),
     }
 }
 

@@ -45,6 +45,8 @@ struct User {
 enum Happens {
     Events(Vec<Event>),
     Users(Vec<User>),
+    /// Events enough for the workers to read ahead, made from a seed.
+    Flood(u64),
     /// All is processed and committed.
     Flush,
     /// Time passes, so that queries commit by themselves.
@@ -58,7 +60,33 @@ enum Happens {
 struct History {
     partitions: i32,
     step_rows_max: &'static str,
+    workers: &'static str,
     happens: Vec<Happens>,
+}
+
+/// Rows of a flood, and where steps are so small that these would take too long.
+const FLOOD_ROWS: u64 = 12_000;
+const FLOOD_ROWS_OF_SMALL_STEPS: u64 = 60;
+
+/// The events of a flood: SplitMix64 of their numbers.
+fn flood(seed: u64, rows: u64) -> Vec<Event> {
+    let random = |number: u64| {
+        let mut z = seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    (0..rows)
+        .map(random)
+        .map(|bits| Event {
+            id: (bits % 6) as i32,
+            k: (!(bits >> 8).is_multiple_of(10)).then_some((bits >> 12 & 3) as i32),
+            v: (!(bits >> 16).is_multiple_of(5)).then_some((bits >> 20 & 127) as i64 - 64),
+            cents: (!(bits >> 28).is_multiple_of(5))
+                .then_some((bits >> 32 & 16_383) as i64 - 8_192),
+            time: (bits >> 48) as i64 % 200,
+        })
+        .collect()
 }
 
 fn histories() -> impl Strategy<Value = History> {
@@ -81,6 +109,7 @@ fn histories() -> impl Strategy<Value = History> {
     let happens = prop_oneof![
         5 => prop::collection::vec(event, 1..40).prop_map(Happens::Events),
         2 => prop::collection::vec(user, 1..8).prop_map(Happens::Users),
+        1 => any::<u64>().prop_map(Happens::Flood),
         1 => Just(Happens::Flush),
         1 => Just(Happens::Tick),
         1 => Just(Happens::Restart),
@@ -90,11 +119,13 @@ fn histories() -> impl Strategy<Value = History> {
     (
         prop::sample::select(vec![1, 3]),
         steps,
+        prop::sample::select(vec!["1", "2", "4"]),
         prop::collection::vec(happens, 4..16),
     )
-        .prop_map(|(partitions, step_rows_max, happens)| History {
+        .prop_map(|(partitions, step_rows_max, workers, happens)| History {
             partitions,
             step_rows_max,
+            workers,
             happens,
         })
 }
@@ -221,7 +252,10 @@ fn views_say_what_one_batch_over_all_input_says() {
 
 fn check(history: History) -> Result<(), TestCaseError> {
     let data_dir = instance::data_dir().unwrap();
-    let settings = [("step.max.rows", history.step_rows_max)];
+    let settings = [
+        ("step.max.rows", history.step_rows_max),
+        ("query.workers", history.workers),
+    ];
     let open = || Incarnation::open(instance::config(data_dir.path(), &settings));
     let mut kappa = open();
     create(&kappa, history.partitions);
@@ -231,6 +265,16 @@ fn check(history: History) -> Result<(), TestCaseError> {
             Happens::Events(events) => {
                 send_events(&kappa, history.partitions, events);
                 input.take_events(events);
+                kappa
+            }
+            Happens::Flood(seed) => {
+                let rows = match history.step_rows_max {
+                    "1" | "7" => FLOOD_ROWS_OF_SMALL_STEPS,
+                    _ => FLOOD_ROWS,
+                };
+                let events = flood(*seed, rows);
+                send_events(&kappa, history.partitions, &events);
+                input.take_events(&events);
                 kappa
             }
             Happens::Users(users) => {
