@@ -11,6 +11,7 @@
 pub(crate) mod decode;
 pub(crate) mod files;
 pub(crate) mod generated;
+pub(crate) mod inflight;
 pub(crate) mod input;
 pub(crate) mod kafka_sink;
 pub(crate) mod merge;

@@ -11,11 +11,13 @@ use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execut
 use futures::StreamExt;
 use kappa_sql::catalog::{Connector, Relation};
 use kappa_sql::column;
-use kappa_storage::store::{Durability, Store};
+use kappa_storage::store::Store;
 use kappa_storage::topic::Topics;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 
 use super::files::FileOutput;
+use super::inflight::{Inflight, Publication};
 use super::kafka_sink::KafkaSink;
 use super::merge::{RowPlace, Taken, take_step};
 use super::output::Output;
@@ -59,7 +61,7 @@ pub(super) enum Delivery {
     /// In the commit itself: the topic is embedded.
     Embedded,
     /// By a Kafka transaction after the commit.
-    ExactlyOnce(Box<KafkaSink>),
+    ExactlyOnce(Arc<Mutex<KafkaSink>>),
     /// Before the commit: after a crash they may come again.
     AtLeastOnce(Arc<dyn Topics>),
 }
@@ -84,6 +86,10 @@ pub(super) struct Runner {
     /// When the first row came that is not committed.
     pub(super) dirty_since_ms: i64,
     pub(super) late: Late,
+    /// The commit that is being written.
+    pub(super) inflight: Option<Inflight>,
+    /// Commits since there was one after which nothing had changed.
+    pub(super) commits_unsettled: u32,
     /// How long the last commit took, and its size.
     pub(super) commit_ms: i64,
     pub(super) commit_bytes: usize,
@@ -134,6 +140,8 @@ const PIECE_ROWS: usize = 8192;
 const STEP_ROWS_AT_ONCE: usize = 65_536;
 /// Longest time for which a step takes rows.
 const STEP_MS: i64 = 500;
+/// How many commits may follow each other without the query waiting for one.
+const COMMITS_UNSETTLED_MAX: u32 = 8;
 
 /// How a bout of work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +160,15 @@ impl Runner {
     /// Works off what has arrived, for a while: steps, and commits where they are due. With `drain`
     /// commits whatever there is in the end.
     pub(super) fn work(&mut self, drain: bool) -> Result<Bout> {
+        let bout = self.work_on(drain);
+        if bout.is_err() {
+            // What is opened again must find this commit whole.
+            self.inflight = None;
+        }
+        bout
+    }
+
+    fn work_on(&mut self, drain: bool) -> Result<Bout> {
         const BOUT_MS: i64 = 100;
         let until = self.clock.monotonic_ms() + BOUT_MS;
         loop {
@@ -167,12 +184,19 @@ impl Runner {
                     return Ok(Bout::Busy);
                 }
             }
+            if self.inflight.as_mut().is_some_and(Inflight::has_ended) {
+                self.settle()?;
+            }
             let now = self.clock.monotonic_ms();
             let due = self.is_due(now) || (drain && rows == 0);
             if self.dirty && due {
-                self.commit()?;
+                match self.commits_beside() {
+                    true => self.begin_commit()?,
+                    false => self.commit()?,
+                }
             }
             if rows == 0 {
+                self.settle()?;
                 return Ok(match (self.dirty, self.caught_up()) {
                     (true, _) => Bout::Waiting,
                     (false, true) => Bout::Idle,
@@ -203,7 +227,10 @@ impl Runner {
             Target::Files(files) => {
                 files.is_full() || now_ms - self.dirty_since_ms >= self.limits.commit_interval_ms
             }
-            _ => now_ms >= self.due_ms() || self.size() > self.limits.memory_max,
+            _ => {
+                (now_ms >= self.due_ms() && self.inflight.is_none())
+                    || self.size() > self.limits.memory_max
+            }
         }
     }
 
@@ -478,6 +505,45 @@ impl Runner {
 
     /// Makes the epoch durable: operators' state, view, offsets and records in one write.
     pub(super) fn commit(&mut self) -> Result<()> {
+        self.begin_commit()?;
+        self.settle()
+    }
+
+    /// Waits for the commit that is under way, if one is.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let Some(mut inflight) = self.inflight.take() else {
+            return Ok(());
+        };
+        self.commit_ms = inflight.wait()? - self.last_commit_ms;
+        if !self.dirty {
+            // All is on the disk, so whatever is in memory can go.
+            self.commits_unsettled = 0;
+            for operator in &self.plan.operators {
+                operator.lock().committed(self.limits.memory_max)?;
+            }
+            if let Target::Relation(output, _) = &mut self.target {
+                output.committed();
+            }
+        }
+        self.publish()?;
+        // Only now: who sees the epoch finds its rows written.
+        self.status
+            .epoch
+            .store(self.progress.epoch, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether the query goes on while its commit is written. Not always: operators forget what is
+    /// over, or more than memory may hold, only when nothing has changed since the commit.
+    fn commits_beside(&self) -> bool {
+        !matches!(self.target, Target::Files(_) | Target::Subscriber(_))
+            && self.commits_unsettled < COMMITS_UNSETTLED_MAX
+            && self.size() <= self.limits.memory_max
+    }
+
+    /// Puts the epoch together, and starts writing it.
+    fn begin_commit(&mut self) -> Result<()> {
+        self.settle()?;
         self.last_commit_ms = self.clock.monotonic_ms();
         self.dirty = false;
         let bad: Vec<_> = self.sources.iter_mut().map(Source::take_bad).collect();
@@ -494,7 +560,7 @@ impl Runner {
             operator.lock().flush(&mut commit)?;
         }
         self.progress.epoch += 1;
-        let mut staged = Vec::new();
+        let mut publication = None;
         match &mut self.target {
             Target::Relation(output, delivery) => {
                 output.flush_view(&mut commit);
@@ -507,8 +573,14 @@ impl Runner {
                         }
                     }
                     Delivery::ExactlyOnce(kafka) => {
-                        kafka.stage(&mut commit, self.progress.epoch, &records)?;
-                        staged = records;
+                        let epoch = self.progress.epoch;
+                        // Free: no commit is under way.
+                        kafka.blocking_lock().stage(&mut commit, epoch, &records)?;
+                        publication = Some(Publication {
+                            sink: Arc::clone(kafka),
+                            epoch,
+                            records,
+                        });
                     }
                     Delivery::AtLeastOnce(topics) => {
                         Handle::current().block_on(topics.append(topic, &records))?;
@@ -530,30 +602,19 @@ impl Runner {
         self.system
             .write_late(&self.store, &mut commit, now_ms, &self.id, late)?;
         self.commit_bytes = commit.size_in_bytes();
-        self.store.commit(commit, Durability::Sync)?;
-        for operator in &self.plan.operators {
-            operator.lock().committed(self.limits.memory_max)?;
-        }
-        match &mut self.target {
-            Target::Relation(output, delivery) => {
-                output.committed();
-                if let Delivery::ExactlyOnce(kafka) = delivery {
-                    Handle::current().block_on(kafka.publish(self.progress.epoch, staged))?;
-                }
-            }
-            Target::Files(_) => self.publish()?,
-            Target::Blackhole | Target::Subscriber(_) => {}
-        }
-        self.commit_ms = self.clock.monotonic_ms() - self.last_commit_ms;
-        // Only now: who sees the epoch finds its rows written.
-        self.status
-            .epoch
-            .store(self.progress.epoch, Ordering::Release);
+        self.commits_unsettled += 1;
+        let store = Arc::clone(&self.store);
+        self.inflight = Some(Inflight::start(
+            store,
+            commit,
+            publication,
+            Arc::clone(&self.clock),
+        ));
         Ok(())
     }
 
     /// Puts committed files into their place.
-    pub(super) fn publish(&self) -> Result<()> {
+    fn publish(&self) -> Result<()> {
         if let Target::Files(files) = &self.target {
             Handle::current().block_on(files.publish(&self.store))?;
         }

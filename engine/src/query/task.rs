@@ -528,7 +528,7 @@ async fn commit_now(mut runner: Runner) -> Result<(Runner, Result<()>)> {
     tokio::task::spawn_blocking(move || {
         let result = match runner.dirty {
             true => runner.commit(),
-            false => Ok(()),
+            false => runner.settle(),
         };
         (runner, result)
     })
@@ -580,7 +580,9 @@ async fn delivery(
         epoch,
     )
     .await?;
-    Ok(Delivery::ExactlyOnce(Box::new(sink)))
+    Ok(Delivery::ExactlyOnce(Arc::new(tokio::sync::Mutex::new(
+        sink,
+    ))))
 }
 
 /// A query opened where its last commit left it.
@@ -703,6 +705,8 @@ async fn open(
         last_commit_ms: i64::MIN / 2,
         dirty_since_ms: 0,
         late: Late::new(),
+        inflight: None,
+        commits_unsettled: 0,
         commit_ms: 0,
         commit_bytes: 0,
         failure: None,

@@ -59,13 +59,13 @@ pub(crate) fn bidder(number: u64) -> i64 {
     bid(number).bidder
 }
 
-/// The records of bids `first..first + rows`, some 220 bytes each.
-pub(crate) fn records(first: u64, rows: u64, partition: i32) -> NewRecords {
+/// The records of bids, some 220 bytes each.
+pub(crate) fn records(numbers: impl Iterator<Item = u64>, partition: i32) -> NewRecords {
     use std::io::Write as _;
-    let mut values = BinaryBuilder::with_capacity(rows as usize, rows as usize * 230);
-    let mut times = Vec::with_capacity(rows as usize);
+    let mut values = BinaryBuilder::new();
+    let mut times = Vec::new();
     let mut text = Vec::new();
-    for number in first..first + rows {
+    for number in numbers {
         let Bid {
             auction,
             bidder,
@@ -89,8 +89,8 @@ pub(crate) fn records(first: u64, rows: u64, partition: i32) -> NewRecords {
     }
     NewRecords {
         partition,
+        keys: BinaryArray::new_null(times.len()),
         timestamps: Int64Array::from(times),
-        keys: BinaryArray::new_null(rows as usize),
         values: values.finish(),
         headers: None,
     }
@@ -156,22 +156,20 @@ pub(crate) async fn create(
         .await?)
 }
 
-/// Fills the topic with bids, dealt to its partitions in runs.
+/// Fills the topic with bids, dealt to its partitions one by one.
 pub(crate) async fn fill(topics: &Arc<dyn Topics>, events: u64, partitions: i32) -> Outcome<()> {
     const RUN: u64 = 20_000;
     if topics.describe(TOPIC).await?.is_some() {
         topics.delete(TOPIC).await?;
     }
     create(topics, TOPIC, partitions, CleanupPolicy::Delete).await?;
-    let mut first = 0;
-    let mut run = 0;
-    while first < events {
-        let rows = RUN.min(events - first);
-        topics
-            .append(TOPIC, &[records(first, rows, run % partitions)])
-            .await?;
-        first += rows;
-        run += 1;
+    for first in (0..events).step_by(RUN as usize) {
+        let rows = first..events.min(first + RUN);
+        for partition in 0..partitions {
+            let own = rows.clone().skip(partition as usize);
+            let records = records(own.step_by(partitions as usize), partition);
+            topics.append(TOPIC, &[records]).await?;
+        }
     }
     Ok(())
 }

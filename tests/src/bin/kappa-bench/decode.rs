@@ -16,7 +16,7 @@ const BATCH_ROWS: u64 = 8192;
 pub(crate) fn measure(events: u64, projection: &[usize]) -> Outcome<Measured> {
     // As many as stay in a processor's larger caches, over and over.
     let batches: Vec<BinaryArray> = (0..12)
-        .map(|number| bids::records(number * BATCH_ROWS, BATCH_ROWS, 0).values)
+        .map(|number| bids::records(number * BATCH_ROWS..(number + 1) * BATCH_ROWS, 0).values)
         .collect();
     let texts: Vec<String> = batches
         .iter()

@@ -27,6 +27,7 @@ mod process;
 mod pull;
 mod query;
 mod script;
+mod workers;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -147,6 +148,11 @@ fn benchmarks() -> Vec<Benchmark> {
             "the same, 100 k keys, ten times the events",
             ratio(0.85),
         ),
+        local(
+            "workers",
+            "two partitions and workers, against one",
+            ratio(1.7),
+        ),
         local("join", "stream-table join, 1 M keys, uniform", ratio(0.5)),
         local(
             "join_skewed",
@@ -198,6 +204,7 @@ async fn measure(name: &str, place: &Place) -> Outcome<Measured> {
         "gen_1m" => generated::million_keys(place).await,
         "keys_10m" => generated::many_keys(place).await,
         "growth" => generated::growth(place).await,
+        "workers" => workers::two(place).await,
         "join" => joins::measure(place, "B.BIDDER").await,
         "join_skewed" => joins::measure(place, "(B.BIDDER % 1000 + 1000)").await,
         "parquet" => files::measure(place).await,
