@@ -10,6 +10,14 @@ pub trait Clock: Debug + Send + Sync {
 
     /// Milliseconds that only grow, from some start: for intervals.
     fn monotonic_ms(&self) -> i64;
+
+    /// The same in microseconds.
+    fn monotonic_us(&self) -> u64 {
+        self.monotonic_ms()
+            .max(0)
+            .unsigned_abs()
+            .saturating_mul(1_000)
+    }
 }
 
 /// The machine's clock.
@@ -51,6 +59,10 @@ impl Clock for SystemClock {
 
     fn monotonic_ms(&self) -> i64 {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 

@@ -9,6 +9,7 @@
 //! ```
 
 pub(crate) mod decode;
+pub(crate) mod durations;
 pub(crate) mod files;
 pub(crate) mod generated;
 pub(crate) mod inflight;

@@ -90,7 +90,7 @@ impl ViewLayout {
     }
 
     /// Columns of rows: keys, values, row time, window bounds.
-    pub(crate) fn decode(&self, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn decode(&self, rows: &StoredRows) -> Result<Vec<ArrayRef>> {
         let keys = self.keys.parser();
         let windowed = self.window.is_some();
         let mut columns = self.keys.convert_rows(
@@ -100,9 +100,46 @@ impl ViewLayout {
         let values = self.rows.parser();
         columns.extend(
             self.rows
-                .convert_rows(rows.iter().map(|(_, row)| values.parse(row.as_slice())))?,
+                .convert_rows(rows.iter().map(|(_, row)| values.parse(row)))?,
         );
         Ok(columns)
+    }
+}
+
+/// Keys and rows as they were read, one after another.
+#[derive(Debug, Default)]
+pub(crate) struct StoredRows {
+    bytes: Vec<u8>,
+    /// Where each key ends, and its row.
+    ends: Vec<(usize, usize)>,
+}
+
+impl StoredRows {
+    /// Number of rows.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn push(&mut self, key: &[u8], row: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let key_end = self.bytes.len();
+        self.bytes.extend_from_slice(row);
+        self.ends.push((key_end, self.bytes.len()));
+    }
+
+    /// Forgets the rows and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut begin = 0;
+        self.ends.iter().map(move |(key_end, row_end)| {
+            let key = &self.bytes[begin..*key_end];
+            begin = *row_end;
+            (key, &self.bytes[*key_end..*row_end])
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::response::Rows;
-use crate::view::ViewLayout;
+use crate::view::{StoredRows, ViewLayout};
 
 /// Layouts of views by their state table, whose number is never used again.
 #[derive(Debug, Default)]
@@ -77,12 +77,12 @@ pub(super) fn answer(engine: &Engine, query: &PullQuery) -> Result<Option<Rows>>
         .iter()
         .map(|value| Ok(value.to_array()?))
         .collect::<Result<_>>()?;
-    let mut rows = Vec::new();
+    let mut rows = StoredRows::default();
     for row in layout.encode_keys(&columns)? {
         let key = key::state_key(table, &row, None);
         let found = engine.inner.store.multi_get_state(&[&key])?;
         if let Some(row) = found.into_iter().next().flatten() {
-            rows.push((key.clone(), row.to_vec()));
+            rows.push(&key, &row);
         }
     }
     let schema = Arc::new(Schema::new(fields));

@@ -16,12 +16,12 @@ use datafusion::physical_plan::{
 };
 use kappa_sql::catalog::Relation;
 use kappa_sql::column;
-use kappa_storage::store::{OwnedScan, Pair, Snapshot, View, key};
+use kappa_storage::store::{OwnedScan, Snapshot, View, key};
 
 use super::lookup::{Lookup, SharedLookup};
 use crate::plan::{source_node, source_properties};
 use crate::state::{Marks, WINDOW};
-use crate::view::ViewLayout;
+use crate::view::{StoredRows, ViewLayout};
 
 /// Rows of one batch.
 const BATCH_ROWS: usize = 8192;
@@ -98,12 +98,14 @@ struct Scan {
     columns: Vec<usize>,
     horizon: Option<[u8; WINDOW]>,
     position: Position,
+    rows: StoredRows,
 }
 
 impl Scan {
-    /// The next rows; `None` after the last.
-    fn next(&mut self) -> kappa_storage::Result<Option<Vec<Pair>>> {
-        let mut rows = Vec::new();
+    /// Reads the next rows; none after the last.
+    fn read(&mut self) -> kappa_storage::Result<()> {
+        let rows = &mut self.rows;
+        rows.clear();
         let horizon = self.horizon;
         let shown = |key: &[u8]| match (&horizon, key.last_chunk::<WINDOW>()) {
             (Some(horizon), Some(window)) => window >= horizon,
@@ -112,9 +114,9 @@ impl Scan {
         match &mut self.position {
             Position::Keys { next } => {
                 let Lookup::Keys(keys) = self.lookup.as_ref() else {
-                    return Ok(None);
+                    return Ok(());
                 };
-                while rows.is_empty() && *next < keys.len() {
+                while rows.len() == 0 && *next < keys.len() {
                     let end = (*next + BATCH_ROWS).min(keys.len());
                     let wanted: Vec<&[u8]> = keys[*next..end].iter().map(Vec::as_slice).collect();
                     let found = self.snapshot.multi_get_state(&wanted)?;
@@ -122,7 +124,7 @@ impl Scan {
                         if let Some(row) = row
                             && shown(key)
                         {
-                            rows.push((key.to_vec(), row.to_vec()));
+                            rows.push(key, row.as_ref());
                         }
                     }
                     *next = end;
@@ -142,7 +144,7 @@ impl Scan {
                     let wanted = BATCH_ROWS - rows.len();
                     let found = current.next_rows(wanted, |key, row| {
                         if shown(key) {
-                            rows.push((key.to_vec(), row.to_vec()));
+                            rows.push(key, row);
                         }
                     })?;
                     if found < wanted {
@@ -151,24 +153,25 @@ impl Scan {
                 }
             }
         }
-        Ok(Some(rows).filter(|rows| !rows.is_empty()))
+        Ok(())
     }
 
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
         let external = |error| DataFusionError::External(Box::new(error));
-        let Some(rows) = self.next().map_err(external)? else {
+        self.read().map_err(external)?;
+        if self.rows.len() == 0 {
             return Ok(None);
-        };
+        }
         let decoded = self
             .layout
-            .decode(&rows)
+            .decode(&self.rows)
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
         let columns: Vec<ArrayRef> = self
             .columns
             .iter()
             .map(|index| Arc::clone(&decoded[*index]))
             .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
         Ok(Some(RecordBatch::try_new_with_options(
             Arc::clone(&self.schema),
             columns,
@@ -214,6 +217,7 @@ impl ExecutionPlan for ViewScanExec {
             columns: self.columns.clone(),
             horizon: self.horizon,
             position,
+            rows: StoredRows::default(),
         };
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let batches = std::iter::from_fn({

@@ -280,6 +280,7 @@ impl Runner {
 
     /// One step over what is waiting. Returns its number of rows.
     fn step(&mut self) -> Result<usize> {
+        let began_us = self.clock.monotonic_us();
         let taken = self.take(self.piece_rows())?;
         if taken.last.is_none() {
             return Ok(0);
@@ -307,6 +308,8 @@ impl Runner {
         self.status
             .memory
             .store(self.size() as u64, Ordering::Relaxed);
+        let took_us = self.clock.monotonic_us().saturating_sub(began_us);
+        self.status.steps.add(took_us);
         Ok(step.taken.rows)
     }
 

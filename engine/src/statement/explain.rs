@@ -33,11 +33,13 @@ pub(super) async fn run(
                 .await
                 .unwrap_or_else(|| "not running".into());
             let text = format!(
-                "query {id}: {}, epoch {}, {} rows in, {} rows out\n{plan}",
+                "query {id}: {}, epoch {}, {} rows in, {} rows out, steps p50 {} µs, p99 {} µs\n{plan}",
                 info.state.name(),
                 info.epoch,
                 info.rows_in,
-                info.rows_out
+                info.rows_out,
+                info.step_us[0],
+                info.step_us[1],
             );
             return lines("plan", &text);
         }

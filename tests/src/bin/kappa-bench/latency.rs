@@ -29,9 +29,11 @@ pub(crate) async fn step(place: &Place) -> Outcome<Measured> {
     engine.flush().await?;
     let took = stretch.end()?;
     let mut measured = Measured::of(rows, took);
-    measured
-        .others
-        .push(("µs a step".to_owned(), took.wall_s / rows as f64 * 1e6));
+    let mean = took.wall_s / rows as f64 * 1e6;
+    let [p50, p99] = engine.queries()[0].step_us.map(|us| us as f64);
+    measured.others = [("µs a step", mean), ("p50", p50), ("p99", p99)]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
     engine.shutdown().await?;
     std::fs::remove_dir_all(data_dir)?;
     Ok(measured)

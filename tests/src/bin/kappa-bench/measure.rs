@@ -126,6 +126,20 @@ fn process_seconds() -> Outcome<f64> {
     Ok(ticks / 100.0)
 }
 
+/// Waits until the process has nothing to do: RocksDB compacts what a topic was filled with, which
+/// would take a processor away from what is measured.
+pub(crate) async fn settled() -> Outcome<()> {
+    let mut quiet = 0;
+    let mut last = process_seconds()?;
+    while quiet < 3 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let now = process_seconds()?;
+        quiet = if now - last < 0.015 { quiet + 1 } else { 0 };
+        last = now;
+    }
+    Ok(())
+}
+
 /// Time of this thread on a processor, in nanoseconds.
 fn thread_seconds() -> Outcome<f64> {
     let times = std::fs::read_to_string("/proc/thread-self/schedstat")?;

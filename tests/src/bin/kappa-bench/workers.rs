@@ -1,6 +1,6 @@
 //! Two partitions worked on by two threads, against one by one.
 
-use crate::measure::{Measured, Stretch, Took, reset_peak};
+use crate::measure::{Measured, Stretch, Took, reset_peak, settled};
 use crate::query::{open, run, wait_for};
 use crate::{Outcome, Place, bids};
 
@@ -11,6 +11,7 @@ async fn take(events: u64, partitions: i32) -> Outcome<Took> {
     bids::fill(engine.topics(), events, partitions).await?;
     let mut session = engine.session();
     run(&mut session, &[bids::STREAM]).await?;
+    settled().await?;
     reset_peak();
     let stretch = Stretch::begin()?;
     run(
