@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, UInt32Array, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, Int8Array, UInt32Array, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{Int8Type, SchemaRef, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use kappa_sql::column;
 use kappa_sql::node::StreamTableJoinType;
 use kappa_storage::store::Commit;
@@ -28,6 +29,19 @@ struct Change {
     row: Place,
 }
 
+/// Where a column of the table comes from in the output.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    /// The table's rows.
+    Rows,
+    /// The stream's key of that number, which is the same where a row was found.
+    StreamKey(usize),
+    /// Nowhere: what kind of change a row was in which place says nothing about the stream's row, and
+    /// nobody reads it.
+    Op,
+    Seq,
+}
+
 /// The operator. Output: the stream's columns, then the table's.
 #[derive(Debug)]
 pub(crate) struct StreamTableJoin {
@@ -39,6 +53,7 @@ pub(crate) struct StreamTableJoin {
     pub(crate) table_op: Arc<dyn PhysicalExpr>,
     pub(crate) schema: SchemaRef,
     pub(crate) rows: KeyedRows,
+    table_columns: Vec<From>,
     /// Changes of this step in order, and how many of them stream rows have passed.
     changes: Vec<Change>,
     applied: usize,
@@ -59,7 +74,27 @@ impl StreamTableJoin {
         schema: SchemaRef,
         rows: KeyedRows,
     ) -> Self {
+        let width = rows.width();
+        let fields = &schema.fields()[schema.fields().len() - width..];
+        let table_columns: Vec<From> = (0..width)
+            .map(|index| {
+                let field = &fields[index];
+                // Zeros of either sign are one key, and not one value.
+                let key = table_key.iter().position(|key| {
+                    let column = key.downcast_ref::<Column>();
+                    column.is_some_and(|column| column.index() == index)
+                        && !field.data_type().is_floating()
+                });
+                match (field.name().as_str(), key) {
+                    (column::OP, _) => From::Op,
+                    (column::SEQ, _) => From::Seq,
+                    (_, Some(key)) => From::StreamKey(key),
+                    (_, None) => From::Rows,
+                }
+            })
+            .collect();
         Self {
+            table_columns,
             join_type,
             stream_key,
             stream_position,
@@ -148,17 +183,29 @@ impl StreamTableJoin {
         if stream_rows.is_empty() {
             return Ok(());
         }
-        let mut columns = if stream_rows.len() == batch.num_rows() {
-            batch.columns().to_vec()
-        } else {
-            let rows = UInt32Array::from(stream_rows);
-            batch
-                .columns()
-                .iter()
-                .map(|column| Ok(take(column.as_ref(), &rows, None)?))
-                .collect::<Result<Vec<_>>>()?
+        let all = stream_rows.len() == batch.num_rows();
+        let stream_rows = UInt32Array::from(stream_rows);
+        let of_stream = |column: &ArrayRef| -> Result<ArrayRef> {
+            match all {
+                true => Ok(Arc::clone(column)),
+                false => Ok(take(column.as_ref(), &stream_rows, None)?),
+            }
         };
-        columns.extend(self.rows.columns(&table_rows)?);
+        let mut columns = batch
+            .columns()
+            .iter()
+            .map(of_stream)
+            .collect::<Result<Vec<_>>>()?;
+        let found_all = table_rows.iter().all(|place| place.is_row());
+        let gather = self.rows.gather(&table_rows);
+        for (index, from) in self.table_columns.iter().enumerate() {
+            columns.push(match from {
+                From::StreamKey(key) if found_all => of_stream(&keys[*key])?,
+                From::StreamKey(_) | From::Rows => gather.column(index)?,
+                From::Op => Arc::new(Int8Array::from_value(column::INSERT, table_rows.len())),
+                From::Seq => Arc::new(UInt64Array::from_value(0, table_rows.len())),
+            });
+        }
         self.output
             .push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
         Ok(())

@@ -18,7 +18,7 @@ use kappa_storage::store::Commit;
 
 use super::accumulator::Slot;
 use super::groups::Groups;
-use super::slot_rows::{Place, SlotRows};
+use super::slot_rows::{Gather, Place, SlotRows};
 use super::storage_error;
 use crate::key_order::sort_by_key;
 use crate::state::StateTable;
@@ -162,6 +162,16 @@ impl KeyedRows {
             *is_dirty = true;
             self.dirty.push(slot);
         }
+    }
+
+    /// Number of columns of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.rows.width()
+    }
+
+    /// What gives single columns of rows, NULLs where there is none.
+    pub(crate) fn gather(&self, places: &[Place]) -> Gather<'_> {
+        self.rows.gather(places)
     }
 
     /// The columns of rows, NULLs where there is none.

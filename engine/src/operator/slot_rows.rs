@@ -151,11 +151,24 @@ impl SlotRows {
         }
     }
 
+    /// Number of columns of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.types.len()
+    }
+
     /// The columns of rows; NULLs where there is none.
     pub(crate) fn columns(&self, places: &[Place]) -> Result<Vec<ArrayRef>> {
+        let gather = self.gather(places);
+        (0..self.width())
+            .map(|number| gather.column(number))
+            .collect()
+    }
+
+    /// What gives single columns of rows; NULLs where there is none.
+    pub(crate) fn gather(&self, places: &[Place]) -> Gather<'_> {
         let missing = self.chunks.len();
         let mut any_missing = false;
-        let indices: Vec<(usize, usize)> = places
+        let indices = places
             .iter()
             .map(|place| match place.is_row() {
                 true => (place.chunk as usize, place.row as usize),
@@ -165,23 +178,11 @@ impl SlotRows {
                 }
             })
             .collect();
-        let columns = self.types.iter().zip(&self.nulls).enumerate();
-        columns
-            .map(|(number, (data_type, null))| {
-                if indices.is_empty() {
-                    return Ok(new_empty_array(data_type));
-                }
-                let chunks = self
-                    .chunks
-                    .iter()
-                    .map(|chunk| chunk.columns[number].as_ref());
-                let mut arrays: Vec<&dyn Array> = chunks.collect();
-                if any_missing {
-                    arrays.push(null.as_ref());
-                }
-                Ok(interleave(&arrays, &indices)?)
-            })
-            .collect()
+        Gather {
+            rows: self,
+            indices,
+            any_missing,
+        }
     }
 
     /// Puts small chunks together, and leaves behind rows that are current no more. Places that
@@ -281,6 +282,31 @@ impl SlotRows {
     /// Memory held, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.bytes + self.places.capacity() * size_of::<Place>()
+    }
+}
+
+/// Rows to be put together, column by column.
+#[derive(Debug)]
+pub(crate) struct Gather<'a> {
+    rows: &'a SlotRows,
+    /// Chunk and row; behind the chunks where there is no row.
+    indices: Vec<(usize, usize)>,
+    any_missing: bool,
+}
+
+impl Gather<'_> {
+    /// A column of the rows.
+    pub(crate) fn column(&self, number: usize) -> Result<ArrayRef> {
+        if self.indices.is_empty() {
+            return Ok(new_empty_array(&self.rows.types[number]));
+        }
+        let chunks = self.rows.chunks.iter();
+        let mut arrays: Vec<&dyn Array> =
+            chunks.map(|chunk| chunk.columns[number].as_ref()).collect();
+        if self.any_missing {
+            arrays.push(self.rows.nulls[number].as_ref());
+        }
+        Ok(interleave(&arrays, &self.indices)?)
     }
 }
 
