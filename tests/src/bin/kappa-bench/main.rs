@@ -20,6 +20,7 @@ mod bids;
 mod decode;
 mod files;
 mod generated;
+mod held_clock;
 mod joins;
 mod latency;
 mod measure;
@@ -198,8 +199,8 @@ async fn measure(name: &str, place: &Place) -> Outcome<Measured> {
         "gen_1m" => generated::million_keys(place).await,
         "keys_10m" => generated::many_keys(place).await,
         "growth" => generated::growth(place).await,
-        "join" => joins::measure(place, "B.BIDDER").await,
-        "join_skewed" => joins::measure(place, "(B.BIDDER % 1000 + 1000)").await,
+        "join" => joins::measure(place, u64::MAX).await,
+        "join_skewed" => joins::measure(place, joins::BUSY).await,
         "parquet" => files::measure(place).await,
         "step" => latency::step(place).await,
         "latency_1k" => latency::through_kafka(place, 1_000, AT_LEAST_ONCE).await,
