@@ -27,6 +27,7 @@ mod measure;
 mod process;
 mod pull;
 mod query;
+mod restart;
 mod script;
 
 use std::path::{Path, PathBuf};
@@ -180,6 +181,11 @@ fn benchmarks() -> Vec<Benchmark> {
         local("pull_8", "rows by key, eight tasks (mark: 120 k/s)", None),
         local("scan", "all rows of a view (mark: 5 M/s)", None),
         local(
+            "restart",
+            "an engine opened on a gigabyte of state (mark: 3 s)",
+            None,
+        ),
+        local(
             "startup",
             "the program started (marks: 200 ms, 60 MB)",
             None,
@@ -210,6 +216,7 @@ async fn measure(name: &str, place: &Place) -> Outcome<Measured> {
         "pull_1" => pull::by_key(place, 1).await,
         "pull_8" => pull::by_key(place, 8).await,
         "scan" => pull::scan(place).await,
+        "restart" => restart::measure(place).await,
         "startup" => process::startup(place),
         name => match QUERIES.iter().find(|query| query.name == name) {
             Some(query) => query.measure(place, query.properties).await,
