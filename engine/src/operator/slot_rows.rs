@@ -17,6 +17,8 @@ use super::accumulator::Slot;
 
 /// Rows of a chunk that no small ones are added to.
 const CHUNK_ROWS: usize = 65_536;
+/// Bytes of one: a column of texts can have two gigabytes.
+const CHUNK_BYTES: usize = 64 << 20;
 
 /// Where a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,11 +212,14 @@ impl SlotRows {
 
     /// The first of these chunks whose current rows make one chunk.
     fn as_many_as_fit(&self, numbers: &[usize]) -> Option<Vec<usize>> {
-        let mut rows = 0;
+        let (mut rows, mut bytes) = (0, 0);
         let fitting = numbers.iter().copied().take_while(|number| {
-            let first = rows == 0;
-            rows += self.chunks[*number].current;
-            first || rows <= CHUNK_ROWS
+            let (chunk, first) = (&self.chunks[*number], rows == 0);
+            if chunk.current > 0 {
+                rows += chunk.current;
+                bytes += chunk.bytes;
+            }
+            first || (rows <= CHUNK_ROWS && bytes <= CHUNK_BYTES)
         });
         Some(fitting.collect::<Vec<_>>()).filter(|chosen| !chosen.is_empty())
     }
@@ -222,7 +227,8 @@ impl SlotRows {
     /// Two small chunks of one size class.
     fn alike(&self) -> Option<[usize; 2]> {
         let mut seen = [None; CHUNK_ROWS.ilog2() as usize];
-        for (number, chunk) in self.chunks.iter().enumerate() {
+        let chunks = self.chunks.iter().enumerate();
+        for (number, chunk) in chunks.filter(|(_, chunk)| chunk.bytes < CHUNK_BYTES) {
             let Some(seen) = seen.get_mut(chunk.size_class() as usize) else {
                 continue;
             };
