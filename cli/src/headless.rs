@@ -128,6 +128,7 @@ mod tests {
             lag: 0,
             memory: 0,
             epoch: 0,
+            step_us: [0, 0],
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod exec;
 pub(crate) mod groups;
 pub(crate) mod join;
 pub(crate) mod keyed_rows;
+pub(crate) mod slot_rows;
 pub(crate) mod windows;
 
 use std::fmt::Debug;

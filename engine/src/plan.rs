@@ -229,11 +229,11 @@ impl Planner {
     }
 }
 
-fn types(
+fn fields(
     exprs: &[Arc<dyn PhysicalExpr>],
     schema: &arrow::datatypes::Schema,
-) -> Result<Vec<arrow::datatypes::DataType>> {
-    exprs.iter().map(|expr| expr.data_type(schema)).collect()
+) -> Result<Vec<arrow::datatypes::FieldRef>> {
+    exprs.iter().map(|expr| expr.return_field(schema)).collect()
 }
 
 #[async_trait]
@@ -275,7 +275,7 @@ impl ExtensionPlanner for Planner {
                 .into_iter()
                 .map(|index| schema.field(index).data_type().clone())
                 .collect();
-            let rows = KeyedRows::try_new(self.table()?, types(&key, &schema)?, stored)?;
+            let rows = KeyedRows::try_new(self.table()?, &fields(&key, &schema)?, stored)?;
             let operator = Changelog::new(
                 key,
                 exprs.one(&node.op)?,
@@ -300,7 +300,7 @@ impl ExtensionPlanner for Planner {
                 .map(|f| f.data_type().clone())
                 .collect();
             let rows =
-                KeyedRows::try_new(self.table()?, types(&table_key, &table_schema)?, stored)?;
+                KeyedRows::try_new(self.table()?, &fields(&table_key, &table_schema)?, stored)?;
             let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node);
             let operator = StreamTableJoin::new(
                 node.join_type,

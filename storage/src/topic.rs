@@ -130,9 +130,9 @@ pub trait Topics: Send + Sync + Debug {
 
 /// Reads some partitions of one topic, each at its own pace.
 #[async_trait]
-pub trait Reader: Send + Debug {
-    /// The next records of `partition`, without waiting.
-    fn fetch(&mut self, partition: i32, limit: FetchLimit) -> Result<Fetched>;
+pub trait Reader: Send + Sync + Debug {
+    /// The next records of `partition`, without waiting. Partitions can be fetched at the same time.
+    fn fetch(&self, partition: i32, limit: FetchLimit) -> Result<Fetched>;
 
     /// Waits until some partition may have records to fetch, at most `timeout`. Returns early for
     /// no reason now and then. Whoever waits has fetched every partition before: one that has

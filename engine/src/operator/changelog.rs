@@ -1,6 +1,5 @@
 //! A table's upserts made into changes: the old row as a delete, then the new one.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int8Array};
@@ -12,7 +11,9 @@ use kappa_sql::column;
 use kappa_storage::store::Commit;
 
 use super::Operator;
-use super::keyed_rows::{KeyedRows, Row};
+use super::accumulator::Slot;
+use super::keyed_rows::KeyedRows;
+use super::slot_rows::{Place, SlotRows};
 
 /// The operator. Output has the columns of the input; the change kind is ours.
 #[derive(Debug)]
@@ -23,9 +24,11 @@ pub(crate) struct Changelog {
     op_index: usize,
     schema: SchemaRef,
     rows: KeyedRows,
-    /// Keys touched in this step in order, each with the row it had before.
-    touched: Vec<(Box<[u8]>, Row)>,
-    seen: HashMap<Box<[u8]>, usize>,
+    /// Slots touched in this step in order, each with the row it had before, and whether a slot is
+    /// among them.
+    touched: Vec<(Slot, Place)>,
+    is_touched: Vec<bool>,
+    slots: Vec<Slot>,
 }
 
 impl Changelog {
@@ -44,7 +47,8 @@ impl Changelog {
             schema,
             rows,
             touched: Vec::new(),
-            seen: HashMap::new(),
+            is_touched: Vec::new(),
+            slots: Vec::new(),
         }
     }
 
@@ -69,42 +73,49 @@ impl Operator for Changelog {
             .into_iter()
             .map(|index| Arc::clone(batch.column(index)))
             .collect();
-        let keys = self.rows.encode_keys(&columns)?;
-        let rows = self.rows.encode_rows(&stored)?;
-        self.rows
-            .load((0..keys.len()).filter_map(|row| keys.get(row)))?;
-        for (index, row) in rows.into_iter().enumerate() {
+        self.rows.slots(&columns, &mut self.slots)?;
+        self.rows.load(&self.slots)?;
+        self.is_touched.resize(self.rows.slot_count(), false);
+        let first = self.rows.add(stored, &self.slots)?;
+        for (index, slot) in self.slots.iter().enumerate() {
             // A table's record without a key says nothing about any row.
-            let Some(key) = keys.get(index) else { continue };
-            if !self.seen.contains_key(key) {
-                self.seen.insert(Box::from(key), self.touched.len());
-                self.touched.push((Box::from(key), self.rows.get(key)));
+            if *slot == SlotRows::NO_SLOT {
+                continue;
             }
-            let row = (ops.value(index) == column::INSERT).then_some(row);
-            self.rows.put(key, row);
+            let is_touched = &mut self.is_touched[*slot as usize];
+            if !*is_touched {
+                *is_touched = true;
+                self.touched.push((*slot, self.rows.get(*slot)));
+            }
+            let row = match ops.value(index) == column::INSERT {
+                true => SlotRows::nth(first, index),
+                false => Place::NONE,
+            };
+            self.rows.put(*slot, row);
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>> {
-        self.seen.clear();
         let mut rows = Vec::new();
         let mut ops = Vec::new();
-        for (key, old) in self.touched.drain(..) {
-            let new = self.rows.get(&key);
-            if let Some(old) = old {
+        for (slot, old) in self.touched.drain(..) {
+            self.is_touched[slot as usize] = false;
+            let new = self.rows.get(slot);
+            if old.is_row() {
                 rows.push(old);
                 ops.push(column::DELETE);
             }
-            if let Some(new) = new {
+            if new.is_row() {
                 rows.push(new);
                 ops.push(column::INSERT);
             }
         }
+        let mut columns = self.rows.columns(&rows)?;
+        self.rows.finish()?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut columns = self.rows.decode_rows(rows.iter().map(|row| row.as_ref()))?;
         columns.insert(self.op_index, Arc::new(Int8Array::from(ops)));
         Ok(vec![RecordBatch::try_new(
             Arc::clone(&self.schema),
@@ -113,16 +124,17 @@ impl Operator for Changelog {
     }
 
     fn flush(&mut self, commit: &mut Commit) -> Result<()> {
-        self.rows.flush(commit);
-        Ok(())
+        self.rows.flush(commit)
     }
 
     fn committed(&mut self, memory_max: usize) -> Result<()> {
-        self.rows.committed(memory_max);
-        Ok(())
+        self.rows.committed(memory_max)
     }
 
     fn size(&self) -> usize {
         self.rows.size()
+            + self.is_touched.capacity()
+            + self.touched.capacity() * size_of::<(Slot, Place)>()
+            + self.slots.capacity() * size_of::<Slot>()
     }
 }

@@ -2,28 +2,44 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, UInt32Array, UInt64Array, new_null_array};
+use arrow::array::{ArrayRef, AsArray, Int8Array, UInt32Array, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{Int8Type, SchemaRef, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use kappa_sql::column;
 use kappa_sql::node::StreamTableJoinType;
 use kappa_storage::store::Commit;
 
 use super::Operator;
-use super::keyed_rows::{KeyedRows, Keys, Row};
+use super::accumulator::Slot;
+use super::keyed_rows::KeyedRows;
+use super::slot_rows::{Place, SlotRows};
 
 /// Number of the table's input: it is read before the stream's.
 pub(crate) const TABLE: usize = 0;
 
-/// A change of the table in this step.
-#[derive(Debug)]
+/// A change of the table in this step: the row of a key from a position on.
+#[derive(Clone, Copy, Debug)]
 struct Change {
     position: u64,
-    key: Box<[u8]>,
-    row: Row,
+    slot: Slot,
+    row: Place,
+}
+
+/// Where a column of the table comes from in the output.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    /// The table's rows.
+    Rows,
+    /// The stream's key of that number, which is the same where a row was found.
+    StreamKey(usize),
+    /// Nowhere: what kind of change a row was in which place says nothing about the stream's row, and
+    /// nobody reads it.
+    Op,
+    Seq,
 }
 
 /// The operator. Output: the stream's columns, then the table's.
@@ -37,8 +53,11 @@ pub(crate) struct StreamTableJoin {
     pub(crate) table_op: Arc<dyn PhysicalExpr>,
     pub(crate) schema: SchemaRef,
     pub(crate) rows: KeyedRows,
-    /// Changes of this step that no stream row has passed yet, in order.
-    changes: std::collections::VecDeque<Change>,
+    table_columns: Vec<From>,
+    /// Changes of this step in order, and how many of them stream rows have passed.
+    changes: Vec<Change>,
+    applied: usize,
+    slots: Vec<Slot>,
     output: Vec<RecordBatch>,
 }
 
@@ -55,7 +74,27 @@ impl StreamTableJoin {
         schema: SchemaRef,
         rows: KeyedRows,
     ) -> Self {
+        let width = rows.width();
+        let fields = &schema.fields()[schema.fields().len() - width..];
+        let table_columns: Vec<From> = (0..width)
+            .map(|index| {
+                let field = &fields[index];
+                // Zeros of either sign are one key, and not one value.
+                let key = table_key.iter().position(|key| {
+                    let column = key.downcast_ref::<Column>();
+                    column.is_some_and(|column| column.index() == index)
+                        && !field.data_type().is_floating()
+                });
+                match (field.name().as_str(), key) {
+                    (column::OP, _) => From::Op,
+                    (column::SEQ, _) => From::Seq,
+                    (_, Some(key)) => From::StreamKey(key),
+                    (_, None) => From::Rows,
+                }
+            })
+            .collect();
         Self {
+            table_columns,
             join_type,
             stream_key,
             stream_position,
@@ -64,7 +103,9 @@ impl StreamTableJoin {
             table_op,
             schema,
             rows,
-            changes: Default::default(),
+            changes: Vec::new(),
+            applied: 0,
+            slots: Vec::new(),
             output: Vec::new(),
         }
     }
@@ -74,113 +115,100 @@ impl StreamTableJoin {
         Ok(array.as_primitive::<UInt64Type>().clone())
     }
 
-    fn keys(&self, exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Keys> {
-        let columns = exprs
+    fn keys(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        exprs
             .iter()
             .map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows()))
-            .collect::<Result<Vec<_>>>()?;
-        self.rows.encode_keys(&columns)
+            .collect()
     }
 
     fn push_table(&mut self, batch: &RecordBatch) -> Result<()> {
-        let keys = self.keys(&self.table_key, batch)?;
+        let keys = Self::keys(&self.table_key, batch)?;
         let positions = Self::positions(&self.table_position, batch)?;
         let ops = self
             .table_op
             .evaluate(batch)?
             .into_array(batch.num_rows())?;
         let ops = ops.as_primitive::<Int8Type>();
-        let rows = self.rows.encode_rows(batch.columns())?;
-        for (index, row) in rows.into_iter().enumerate() {
-            let Some(key) = keys.get(index) else { continue };
-            self.changes.push_back(Change {
+        self.rows.slots(&keys, &mut self.slots)?;
+        let first = self.rows.add(batch.columns().to_vec(), &self.slots)?;
+        for (index, slot) in self.slots.iter().enumerate() {
+            if *slot == SlotRows::NO_SLOT {
+                continue;
+            }
+            self.changes.push(Change {
                 position: positions.value(index),
-                key: Box::from(key),
-                row: (ops.value(index) == column::INSERT).then_some(row),
+                slot: *slot,
+                row: match ops.value(index) == column::INSERT {
+                    true => SlotRows::nth(first, index),
+                    false => Place::NONE,
+                },
             });
         }
         Ok(())
     }
 
     fn apply_changes_before(&mut self, position: u64) {
-        while let Some(change) = self.changes.front() {
-            if change.position >= position {
-                break;
-            }
-            if let Some(change) = self.changes.pop_front() {
-                self.rows.put(&change.key, change.row);
-            }
+        while let Some(change) = self.changes.get(self.applied)
+            && change.position < position
+        {
+            self.rows.put(change.slot, change.row);
+            self.applied += 1;
         }
     }
 
     fn push_stream(&mut self, batch: &RecordBatch) -> Result<()> {
-        let keys = self.keys(&self.stream_key, batch)?;
-        self.rows
-            .load((0..keys.len()).filter_map(|row| keys.get(row)))?;
-        let positions = match self.changes.is_empty() {
+        let keys = Self::keys(&self.stream_key, batch)?;
+        let mut slots = std::mem::take(&mut self.slots);
+        self.rows.slots(&keys, &mut slots)?;
+        self.rows.load(&slots)?;
+        // Where the table does not change under the rows, nobody asks when they came.
+        let positions = match self.applied == self.changes.len() {
             true => None,
             false => Some(Self::positions(&self.stream_position, batch)?),
         };
-        let mut stream_rows: Vec<u32> = Vec::with_capacity(keys.len());
-        let mut table_rows: Vec<Row> = Vec::with_capacity(keys.len());
-        for row in 0..keys.len() {
+        let mut stream_rows: Vec<u32> = Vec::with_capacity(slots.len());
+        let mut table_rows: Vec<Place> = Vec::with_capacity(slots.len());
+        for (row, slot) in slots.iter().enumerate() {
             if let Some(positions) = &positions {
                 self.apply_changes_before(positions.value(row));
             }
-            let found = keys.get(row).and_then(|key| self.rows.get(key));
-            if found.is_some() || self.join_type == StreamTableJoinType::Left {
+            let found = self.rows.get(*slot);
+            if found.is_row() || self.join_type == StreamTableJoinType::Left {
                 stream_rows.push(row as u32);
                 table_rows.push(found);
             }
         }
+        self.slots = slots;
         if stream_rows.is_empty() {
             return Ok(());
         }
-        let mut columns = if stream_rows.len() == batch.num_rows() {
-            batch.columns().to_vec()
-        } else {
-            let rows = UInt32Array::from(stream_rows);
-            batch
-                .columns()
-                .iter()
-                .map(|column| Ok(take(column.as_ref(), &rows, None)?))
-                .collect::<Result<Vec<_>>>()?
+        let all = stream_rows.len() == batch.num_rows();
+        let stream_rows = UInt32Array::from(stream_rows);
+        let of_stream = |column: &ArrayRef| -> Result<ArrayRef> {
+            match all {
+                true => Ok(Arc::clone(column)),
+                false => Ok(take(column.as_ref(), &stream_rows, None)?),
+            }
         };
-        columns.extend(self.table_columns(&table_rows, columns.len())?);
+        let mut columns = batch
+            .columns()
+            .iter()
+            .map(of_stream)
+            .collect::<Result<Vec<_>>>()?;
+        let found_all = table_rows.iter().all(|place| place.is_row());
+        let gather = self.rows.gather(&table_rows);
+        for (index, from) in self.table_columns.iter().enumerate() {
+            columns.push(match from {
+                From::StreamKey(key) if found_all => of_stream(&keys[*key])?,
+                From::StreamKey(_) | From::Rows => gather.column(index)?,
+                From::Op => Arc::new(Int8Array::from_value(column::INSERT, table_rows.len())),
+                From::Seq => Arc::new(UInt64Array::from_value(0, table_rows.len())),
+            });
+        }
         self.output
             .push(RecordBatch::try_new(Arc::clone(&self.schema), columns)?);
         Ok(())
-    }
-
-    /// The table's columns for rows found or not.
-    fn table_columns(&self, rows: &[Row], from: usize) -> Result<Vec<ArrayRef>> {
-        let found: Vec<&[u8]> = rows.iter().flatten().map(|row| row.as_ref()).collect();
-        if found.is_empty() {
-            let fields = &self.schema.fields()[from..];
-            return Ok(fields
-                .iter()
-                .map(|f| new_null_array(f.data_type(), rows.len()))
-                .collect());
-        }
-        let all = found.len() == rows.len();
-        let decoded = self.rows.decode_rows(found)?;
-        if all {
-            return Ok(decoded);
-        }
-        let mut next = 0;
-        let indices: UInt32Array = rows
-            .iter()
-            .map(|row| {
-                row.is_some().then(|| {
-                    next += 1;
-                    next - 1
-                })
-            })
-            .collect();
-        decoded
-            .iter()
-            .map(|column| Ok(take(column.as_ref(), &indices as &dyn Array, None)?))
-            .collect()
     }
 }
 
@@ -194,20 +222,24 @@ impl Operator for StreamTableJoin {
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>> {
         self.apply_changes_before(u64::MAX);
+        self.changes.clear();
+        self.applied = 0;
+        self.rows.finish()?;
         Ok(std::mem::take(&mut self.output))
     }
 
     fn flush(&mut self, commit: &mut Commit) -> Result<()> {
-        self.rows.flush(commit);
-        Ok(())
+        self.rows.flush(commit)
     }
 
     fn committed(&mut self, memory_max: usize) -> Result<()> {
-        self.rows.committed(memory_max);
-        Ok(())
+        self.rows.committed(memory_max)
     }
 
     fn size(&self) -> usize {
-        self.rows.size()
+        self.rows.size() + self.changes.capacity() * size_of::<Change>()
     }
 }
+
+#[cfg(test)]
+mod tests;

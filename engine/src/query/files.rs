@@ -163,16 +163,19 @@ impl FileOutput {
         if self.batches.is_empty() {
             return Ok(());
         }
-        let rows = concat_batches(&self.schema, &self.batches)?;
-        self.batches.clear();
+        let mut batches = std::mem::take(&mut self.batches);
         self.bytes = 0;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if rows < batches.len() * SMALL_ROWS {
+            batches = vec![concat_batches(&self.schema, &batches)?];
+        }
         let directory = self.staging.join(&self.sink);
         std::fs::create_dir_all(&directory).map_err(|error| Error::External {
             message: format!("make the directory {}: {error}", directory.display()),
             retryable: true,
         })?;
         let mut names = Vec::new();
-        for (place, rows) in self.by_place(&rows)? {
+        for (place, rows) in self.by_place(batches)? {
             let name = format!(
                 "{place}{}-{}-{epoch:012}.{}",
                 self.sink.to_lowercase(),
@@ -180,7 +183,7 @@ impl FileOutput {
                 self.options.format.extension()
             );
             let local = directory.join(format!("{epoch:012}-{}", names.len()));
-            write_file(self.options.format, &local, &self.schema, &[rows])?;
+            write_file(self.options.format, &local, &self.schema, &rows)?;
             names.push(name);
         }
         commit.put_meta(&staged_key(&self.sink, epoch), &serde_json::to_vec(&names)?);
@@ -188,10 +191,12 @@ impl FileOutput {
     }
 
     /// The rows by the directory that their values make.
-    fn by_place(&self, rows: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
+    fn by_place(&self, batches: Vec<RecordBatch>) -> Result<Vec<(String, Vec<RecordBatch>)>> {
         if self.partition_by.is_empty() {
-            return Ok(vec![(String::new(), rows.clone())]);
+            return Ok(vec![(String::new(), batches)]);
         }
+        let rows = concat_batches(&self.schema, &batches)?;
+        drop(batches);
         let options = FormatOptions::default();
         let values = self
             .partition_by
@@ -215,7 +220,10 @@ impl FileOutput {
         }
         places
             .into_iter()
-            .map(|(place, of)| Ok((place, take_record_batch(rows, &UInt32Array::from(of))?)))
+            .map(|(place, of)| {
+                let rows = take_record_batch(&rows, &UInt32Array::from(of))?;
+                Ok((place, vec![rows]))
+            })
             .collect()
     }
 
@@ -253,6 +261,9 @@ impl FileOutput {
         commit.delete_meta_prefix(staged_prefix(sink).as_bytes());
     }
 }
+
+/// Rows of a batch below which writing it alone costs more than copying it.
+const SMALL_ROWS: usize = 1024;
 
 /// Column that says, in files of a table's changes, that the row of the key is gone.
 const DELETED: &str = "ROWDELETED";

@@ -10,6 +10,7 @@
 //! missed while nobody read is there at once, as in a topic that somebody else fills.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arrow::array::{
@@ -49,7 +50,7 @@ pub(crate) struct Generated {
     nexmark: Nexmark,
     clock: Arc<dyn Clock>,
     /// The next offset of each partition.
-    positions: Vec<i64>,
+    positions: Vec<AtomicI64>,
     /// Rows that are there, in all partitions, as of when was last looked.
     due: Option<u64>,
 }
@@ -160,7 +161,10 @@ impl Generated {
             recipe: Arc::new(recipe),
             nexmark: nexmark.clone(),
             clock,
-            positions: positions.iter().map(|(_, offset)| *offset).collect(),
+            positions: positions
+                .iter()
+                .map(|(_, offset)| AtomicI64::new(*offset))
+                .collect(),
             due: None,
         };
         generated.look();
@@ -184,20 +188,20 @@ impl Generated {
     }
 
     /// The next rows of a partition, at most `rows_max`, to be made.
-    pub(crate) fn fetch(&mut self, partition: i32, rows_max: usize) -> Result<Arrived> {
+    pub(crate) fn fetch(&self, partition: i32, rows_max: usize) -> Result<Arrived> {
         let partitions = self.partitions();
         let end = self
             .due
             .map(|due| rows_of(due, partition, partitions))
             .unwrap_or(super::input::ENDLESS);
-        let Some(position) = self.positions.get_mut(partition as usize) else {
+        let Some(position) = self.positions.get(partition as usize) else {
             return Err(Error::Internal(format!("no partition {partition}")));
         };
-        let start = *position;
+        let start = position.load(Ordering::Relaxed);
         let left = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
         let count = left.min(rows_max);
-        *position += count as i64;
-        let next_offset = *position;
+        let next_offset = start + count as i64;
+        position.store(next_offset, Ordering::Relaxed);
         Ok(Arrived {
             raw: (count > 0).then_some(Raw::Numbers { start, count }),
             next_offset,
@@ -210,6 +214,7 @@ impl Generated {
         let next = (0..)
             .zip(&self.positions)
             .map(|(partition, position)| {
+                let position = position.load(Ordering::Relaxed);
                 partition + position.unsigned_abs() * self.positions.len() as u64
             })
             .min()
@@ -348,12 +353,12 @@ mod tests {
     fn partitions_share_the_rows_in_turn() {
         let clock = Arc::new(ManualClock::at(0));
         let whole = relation(", EVENTS = 1000, OFFSET = 27", 1);
-        let mut one = open(&whole, &clock, &[0]);
+        let one = open(&whole, &clock, &[0]);
         let all = one.fetch(0, 10_000).unwrap();
         assert!(all.at_end);
         let all = rows(&one, 0, all);
         assert_eq!(all.rowtimes.len(), 920);
-        let mut three = open(
+        let three = open(
             &relation(", EVENTS = 1000, OFFSET = 27", 3),
             &clock,
             &[0, 5, 0],

@@ -175,7 +175,8 @@ impl Input {
     }
 
     /// What comes next in `partition`, at most `records` records, without waiting.
-    pub(crate) fn fetch(&mut self, partition: i32, records: usize) -> Result<Arrived> {
+    /// Partitions can be fetched at the same time.
+    pub(crate) fn fetch(&self, partition: i32, records: usize) -> Result<Arrived> {
         let reader = match self {
             Self::Topic { reader, .. } => reader,
             Self::Generated(generated) => return generated.fetch(partition, records),

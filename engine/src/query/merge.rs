@@ -36,11 +36,8 @@ pub(super) type RowPlace = (usize, i32, i64);
 
 /// Takes the next rows, at most `rows_max`, and puts them into the leaves.
 pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken> {
-    if let Some(taken) = take_single(sources, rows_max)? {
-        return Ok(taken);
-    }
     let horizon = horizon(sources);
-    let mut rows = Vec::new();
+    let mut ready = Vec::new();
     for (source_number, source) in sources.iter().enumerate() {
         for (partition_number, partition) in source.partitions.iter().enumerate() {
             let Some(waiting) = &partition.waiting else {
@@ -48,13 +45,27 @@ pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken
             };
             let times = &waiting.times[waiting.taken..];
             let count = times.partition_point(|time| *time <= horizon).min(rows_max);
-            rows.extend(times[..count].iter().enumerate().map(|(index, time)| Row {
-                time: *time,
-                source: source_number as u32,
-                partition: partition_number as u32,
-                row: (waiting.taken + index) as u32,
-            }));
+            if count > 0 {
+                ready.push((source_number, partition_number, count));
+            }
         }
+    }
+    if let [(source, partition, count)] = ready[..] {
+        return take_run(sources, source, partition, count);
+    }
+    let mut rows = Vec::new();
+    for (source, partition, count) in ready {
+        let Some(waiting) = &sources[source].partitions[partition].waiting else {
+            continue;
+        };
+        let times = waiting.times.iter().enumerate();
+        let times = times.skip(waiting.taken).take(count);
+        rows.extend(times.map(|(row, time)| Row {
+            time: *time,
+            source: source as u32,
+            partition: partition as u32,
+            row: row as u32,
+        }));
     }
     // Each partition's rows are in order: runs, which this sort merges.
     rows.sort();
@@ -96,32 +107,31 @@ fn horizon(sources: &[Source]) -> i64 {
     horizon
 }
 
-/// One partition of one source needs no merge.
-fn take_single(sources: &mut [Source], rows_max: usize) -> Result<Option<Taken>> {
-    let [source] = sources else { return Ok(None) };
-    let [partition] = source.partitions.as_mut_slice() else {
-        return Ok(None);
-    };
+/// Where one partition alone has rows for the step, nothing needs a merge.
+fn take_run(
+    sources: &mut [Source],
+    source_number: usize,
+    partition_number: usize,
+    count: usize,
+) -> Result<Taken> {
+    let source = &mut sources[source_number];
+    let partition = &mut source.partitions[partition_number];
     let Some(waiting) = &mut partition.waiting else {
-        return Ok(Some(Taken::default()));
+        return Ok(Taken::default());
     };
-    let count = (waiting.times.len() - waiting.taken).min(rows_max);
-    if count == 0 {
-        return Ok(Some(Taken::default()));
-    }
     let batch = waiting.batch.slice(waiting.taken, count);
     waiting.taken += count;
     partition.next_offset = waiting.next_offsets[waiting.taken - 1];
     let last = (
-        0,
+        source_number,
         partition.number,
         waiting.offsets.value(waiting.taken - 1),
     );
     source.leaf.put(with_positions(batch, || 0..count as u64)?);
-    Ok(Some(Taken {
+    Ok(Taken {
         rows: count,
         last: Some(last),
-    }))
+    })
 }
 
 /// Puts rows of one source into its leaf, in merged order, and marks them taken.

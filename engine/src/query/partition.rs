@@ -57,8 +57,6 @@ pub(super) struct Partition {
     pub(super) at_end: bool,
     /// Where reading goes on.
     fetch_offset: i64,
-    /// What was read last, until rows are made of it.
-    raw: Option<Raw>,
     maker: Maker,
     largest_time: i64,
     /// Rows that made a step fail, by offset, with the reason.
@@ -81,7 +79,6 @@ impl Partition {
             next_offset: offset,
             at_end: false,
             fetch_offset: offset,
-            raw: None,
             maker,
             largest_time: i64::MIN,
             poisoned,
@@ -96,36 +93,41 @@ impl Partition {
             .map_or(0, |waiting| waiting.times.len() - waiting.taken)
     }
 
-    /// Reads on, at most `records` records. Returns how many there were.
-    pub(super) fn read(&mut self, input: &mut Input, records: usize) -> Result<usize> {
-        let arrived = input.fetch(self.number, records)?;
-        self.fetch_offset = arrived.next_offset;
-        self.at_end = arrived.at_end;
-        self.raw = arrived.raw;
-        Ok(self.raw.as_ref().map_or(0, Raw::len))
+    /// Reads on, at most `records` records at a time, and makes rows of them; they wait behind those
+    /// that wait already. Returns how many records there were.
+    pub(super) fn read(&mut self, input: &Input, records: usize) -> Result<usize> {
+        let mut read = 0;
+        loop {
+            let arrived = input.fetch(self.number, records)?;
+            self.fetch_offset = arrived.next_offset;
+            self.at_end = arrived.at_end;
+            let Some(raw) = arrived.raw else {
+                self.all_done_to(self.fetch_offset);
+                return Ok(read);
+            };
+            read += raw.len();
+            self.make(&raw)?;
+            // Records that were all bad leave nothing to wait for, and the end is not known yet.
+            if self.rows_waiting() > 0 || self.at_end {
+                return Ok(read);
+            }
+        }
     }
 
-    /// Makes rows of what was read; they wait behind those that wait already. Whether reading must
-    /// go on for that: records that were all bad leave nothing to wait for, and the end is not known
-    /// yet.
-    pub(super) fn make(&mut self) -> Result<bool> {
-        let Some(raw) = self.raw.take() else {
-            self.all_done_to(self.fetch_offset);
-            return Ok(false);
-        };
-        let mut made = self.maker.make(self.number, &raw)?;
+    fn make(&mut self, raw: &Raw) -> Result<()> {
+        let mut made = self.maker.make(self.number, raw)?;
         made.take_out(self.number, &self.poisoned)?;
         self.bad.append(&mut made.bad);
         if made.batch.num_rows() == 0 {
             self.all_done_to(self.fetch_offset);
-            return Ok(!self.at_end && self.rows_waiting() == 0);
+            return Ok(());
         }
         let more = self.wait(made);
         self.waiting = Some(match self.waiting.take() {
             None => more,
             Some(waiting) => waiting.with(more)?,
         });
-        Ok(false)
+        Ok(())
     }
 
     fn wait(&mut self, made: DecodedRows) -> Waiting {

@@ -541,7 +541,7 @@ impl Runner {
     fn commits_beside(&self) -> bool {
         !matches!(self.target, Target::Files(_) | Target::Subscriber(_))
             && self.commits_unsettled < COMMITS_UNSETTLED_MAX
-            && self.size() <= self.limits.memory_max
+            && self.size() + self.commit_bytes <= self.limits.memory_max
     }
 
     /// Puts the epoch together, and starts writing it.

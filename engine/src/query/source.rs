@@ -19,6 +19,8 @@ pub(super) struct Source {
     pub(super) leaf: Leaf,
     input: Input,
     pub(super) partitions: Vec<Partition>,
+    /// By the last fetch.
+    records_read: usize,
 }
 
 impl fmt::Debug for Source {
@@ -78,6 +80,7 @@ impl Source {
             leaf,
             input,
             partitions,
+            records_read: 0,
         })
     }
 
@@ -97,24 +100,18 @@ impl Source {
     /// Reads on in every partition that has few rows waiting, at most `rows` each. Returns the
     /// number of records read.
     pub(super) fn fetch(&mut self, rows: usize, workers: &Workers) -> Result<usize> {
-        let mut records = 0;
         self.input.look();
         let mut few: Vec<&mut Partition> = self
             .partitions
             .iter_mut()
             .filter(|partition| partition.rows_waiting() < rows.div_ceil(2))
             .collect();
-        while !few.is_empty() {
-            let mut arrived = 0;
-            for partition in &mut few {
-                arrived += partition.read(&mut self.input, rows)?;
-            }
-            records += arrived;
-            let goes_on = workers.map(&mut few, arrived, |partition| partition.make())?;
-            let mut goes_on = goes_on.into_iter();
-            few.retain(|_| goes_on.next().unwrap_or_default());
-        }
-        Ok(records)
+        // There are probably about as many as there were last time.
+        let expected = self.records_read;
+        let input = &self.input;
+        let read = workers.map(&mut few, expected, |partition| partition.read(input, rows))?;
+        self.records_read = read.into_iter().sum();
+        Ok(self.records_read)
     }
 
     /// The bad records of what was taken, which a commit takes.

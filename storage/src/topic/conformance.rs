@@ -617,7 +617,7 @@ pub async fn offsets_before_the_start_are_errors(backend: &dyn Backend) -> Resul
     let name = make(backend, "before", 1).await?;
     append(backend, &name, 0, &plain(numbered(0..20))).await?;
     append(backend, &name, 0, &plain(numbered(20..30))).await?;
-    let mut early = backend.topics().reader(&name, &[(0, 0)]).await?;
+    let early = backend.topics().reader(&name, &[(0, 0)]).await?;
     backend.truncate(&name, 0, 7).await?;
     let range = backend.topics().offsets(&name).await?;
     assert_eq!(range, [OffsetRange { start: 7, end: 30 }]);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::log::{Partition, Topic};
 use super::registry::{block_key, block_offset};
@@ -19,7 +20,7 @@ use crate::topic::{FetchLimit, Fetched, Reader, no_such_topic, not_reading, out_
 pub(super) struct EmbeddedReader {
     store: Arc<Store>,
     topic: Arc<Topic>,
-    places: BTreeMap<i32, Place>,
+    places: BTreeMap<i32, Mutex<Place>>,
 }
 
 /// Where a partition is being read.
@@ -49,7 +50,8 @@ impl EmbeddedReader {
 
     /// Whether a fetch would return records or an error.
     fn has_news(&self) -> bool {
-        let news = |place: &Place| {
+        let news = |place: &Mutex<Place>| {
+            let place = place.lock();
             let range = place.partition.range();
             range.end != place.offset || range.start > place.offset
         };
@@ -59,12 +61,13 @@ impl EmbeddedReader {
 
 #[async_trait]
 impl Reader for EmbeddedReader {
-    fn fetch(&mut self, partition: i32, limit: FetchLimit) -> Result<Fetched> {
+    fn fetch(&self, partition: i32, limit: FetchLimit) -> Result<Fetched> {
         let name = &self.topic.name;
         let place = self
             .places
-            .get_mut(&partition)
+            .get(&partition)
             .ok_or_else(|| not_reading(name, partition))?;
+        let place = &mut *place.lock();
         if !*self.topic.exists.read() {
             return Err(no_such_topic(name));
         }
@@ -131,11 +134,11 @@ impl Reader for EmbeddedReader {
         let found = self.topic.partition(partition)?;
         self.places.insert(
             partition,
-            Place {
+            Mutex::new(Place {
                 partition: found,
                 offset,
                 rest: None,
-            },
+            }),
         );
         Ok(())
     }

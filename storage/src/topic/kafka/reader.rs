@@ -39,7 +39,7 @@ pub(super) struct KafkaReader {
     topic: String,
     consumer: Arc<BaseConsumer<ReadContext>>,
     health: Arc<Health>,
-    places: BTreeMap<i32, Place>,
+    places: BTreeMap<i32, Mutex<Place>>,
     news: Arc<Notify>,
     runtime: Handle,
 }
@@ -156,7 +156,7 @@ impl KafkaReader {
                 filled,
                 failure: None,
             };
-            self.places.insert(*partition, place);
+            self.places.insert(*partition, Mutex::new(place));
         }
         Ok(assignment)
     }
@@ -188,14 +188,16 @@ impl KafkaReader {
 
 #[async_trait]
 impl Reader for KafkaReader {
-    fn fetch(&mut self, partition: i32, limit: FetchLimit) -> Result<Fetched> {
+    fn fetch(&self, partition: i32, limit: FetchLimit) -> Result<Fetched> {
         let topic = &self.topic;
-        let not_reading = || not_reading(topic, partition);
-        if let Some(failure) = &self.places.get(&partition).ok_or_else(not_reading)?.failure {
-            let place = &self.places[&partition];
+        let place = self
+            .places
+            .get(&partition)
+            .ok_or_else(|| not_reading(topic, partition))?;
+        let place = &mut *place.lock();
+        if let Some(failure) = &place.failure {
             return self.failed(partition, place.next_offset, failure);
         }
-        let place = self.places.get_mut(&partition).ok_or_else(not_reading)?;
         let mut columns = Columns::new(limit, place.last_bytes);
         // Cleared before looking: what comes in between sets it again.
         place.filled.store(false, Ordering::Release);
@@ -260,7 +262,7 @@ impl Reader for KafkaReader {
     }
 
     async fn ready(&mut self, timeout: Duration) -> Result<()> {
-        let filled = |place: &Place| place.filled.load(Ordering::Acquire);
+        let filled = |place: &Mutex<Place>| place.lock().filled.load(Ordering::Acquire);
         if self.places.values().any(filled) {
             tokio::task::coop::consume_budget().await;
         } else {
@@ -330,7 +332,7 @@ impl fmt::Debug for KafkaReader {
         let places = self
             .places
             .iter()
-            .map(|(partition, place)| (partition, place.next_offset));
+            .map(|(partition, place)| (partition, place.lock().next_offset));
         f.debug_struct("KafkaReader")
             .field("topic", &self.topic)
             .field("places", &places.collect::<BTreeMap<_, _>>())

@@ -17,34 +17,50 @@ use crate::{Outcome, Place};
 /// Rows of a batch.
 const BATCH_ROWS: u64 = 8192;
 /// Spreads row numbers over keys: a prime.
-const SPREAD: u64 = 7919;
+pub(crate) const SPREAD: u64 = 7919;
 /// Column `price` of a bid.
 const PRICE: usize = 2;
+/// What is made of a bid for its price: the time comes with each row.
+pub(crate) fn with_price() -> [usize; 2] {
+    [PRICE, Table::Bid.time_column()]
+}
 
 /// Bids of so many events.
-fn bids(events: u64) -> u64 {
+pub(crate) fn bids(events: u64) -> u64 {
     Table::Bid.rows_before(events)
 }
 
-fn generate(rows: Rows) -> Outcome<RecordBatch> {
+/// Columns of so many bids, by their places, batch by batch; made by one generator, as a query's are:
+/// it keeps the names that it has made.
+pub(crate) fn generate(rows: u64, columns: &[usize]) -> impl Iterator<Item = Outcome<RecordBatch>> {
     let generator = Generator::new(Options::default());
-    Ok(generator.rows(Table::Bid, rows, &[PRICE, Table::Bid.time_column()])?)
-}
-
-/// What making the rows takes, which is not the query's.
-fn generation(rows: u64) -> Outcome<Took> {
-    let stretch = Stretch::begin_thread()?;
-    let mut first = 0;
-    while first < rows {
-        let count = BATCH_ROWS.min(rows - first) as usize;
-        black_box(generate(Rows {
+    let firsts = (0..rows).step_by(BATCH_ROWS as usize);
+    firsts.map(move |first| {
+        let rows = Rows {
             first,
             step: 1,
-            count,
-        })?);
-        first += count as u64;
+            count: BATCH_ROWS.min(rows - first) as usize,
+        };
+        Ok(generator.rows(Table::Bid, rows, columns)?)
+    })
+}
+
+/// What making the columns takes, which is not the query's.
+pub(crate) fn generation(rows: u64, columns: &[usize]) -> Outcome<Took> {
+    let stretch = Stretch::begin_thread()?;
+    for batch in generate(rows, columns) {
+        black_box(batch?);
     }
     stretch.end()
+}
+
+/// DataFusion on one core.
+pub(crate) fn one_core() -> SessionContext {
+    SessionContext::new_with_config(
+        SessionConfig::new()
+            .with_target_partitions(1)
+            .with_batch_size(BATCH_ROWS as usize),
+    )
 }
 
 /// Count and sum per key over generated bids, into a black hole.
@@ -76,39 +92,37 @@ async fn kappa(place: &Place, keys: u64, properties: &[(&str, &str)]) -> Outcome
     engine.flush().await?;
     let mut took = stretch.end()?;
     engine.shutdown().await?;
-    took.cpu_s -= generation(rows)?.cpu_s;
+    took.cpu_s -= generation(rows, &with_price())?.cpu_s;
     let mut measured = Measured::of(rows, took);
     measured.state_mb = size_mb(&data_dir)?;
     std::fs::remove_dir_all(data_dir)?;
     Ok(measured)
 }
 
-/// The same by DataFusion over columns in memory.
-async fn datafusion(rows: u64, keys: u64) -> Outcome<Took> {
+/// DataFusion on one core, with the bids' numbers and prices as table `bid`.
+pub(crate) fn context(rows: u64) -> Outcome<SessionContext> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("number", DataType::Int64, false),
         Field::new("price", DataType::Int64, true),
     ]));
     let mut batches = Vec::new();
-    let mut first = 0;
-    while first < rows {
-        let count = BATCH_ROWS.min(rows - first);
-        let made = generate(Rows {
-            first,
-            step: 1,
-            count: count as usize,
-        })?;
-        let numbers = Int64Array::from_iter_values((first..first + count).map(|n| n as i64));
+    let mut next = 0;
+    for made in generate(rows, &[PRICE]) {
+        let made = made?;
+        let first = next;
+        next += made.num_rows() as i64;
+        let numbers = Int64Array::from_iter_values(first..next);
         let columns: Vec<ArrayRef> = vec![Arc::new(numbers), Arc::clone(made.column(0))];
         batches.push(RecordBatch::try_new(Arc::clone(&schema), columns)?);
-        first += count;
     }
-    let context = SessionContext::new_with_config(
-        SessionConfig::new()
-            .with_target_partitions(1)
-            .with_batch_size(BATCH_ROWS as usize),
-    );
+    let context = one_core();
     context.register_table("bid", Arc::new(MemTable::try_new(schema, vec![batches])?))?;
+    Ok(context)
+}
+
+/// The same by DataFusion over columns in memory.
+async fn datafusion(rows: u64, keys: u64) -> Outcome<Took> {
+    let context = context(rows)?;
     let stretch = Stretch::begin()?;
     let question = format!(
         "SELECT number * {SPREAD} % {keys} AS k, COUNT(*) AS bids, SUM(price) AS total FROM bid \

@@ -20,12 +20,14 @@ mod bids;
 mod decode;
 mod files;
 mod generated;
+mod held_clock;
 mod joins;
 mod latency;
 mod measure;
 mod process;
 mod pull;
 mod query;
+mod restart;
 mod script;
 mod workers;
 
@@ -185,6 +187,11 @@ fn benchmarks() -> Vec<Benchmark> {
         local("pull_8", "rows by key, eight tasks (mark: 120 k/s)", None),
         local("scan", "all rows of a view (mark: 5 M/s)", None),
         local(
+            "restart",
+            "an engine opened on a gigabyte of state (mark: 3 s)",
+            None,
+        ),
+        local(
             "startup",
             "the program started (marks: 200 ms, 60 MB)",
             None,
@@ -205,8 +212,8 @@ async fn measure(name: &str, place: &Place) -> Outcome<Measured> {
         "keys_10m" => generated::many_keys(place).await,
         "growth" => generated::growth(place).await,
         "workers" => workers::two(place).await,
-        "join" => joins::measure(place, "B.BIDDER").await,
-        "join_skewed" => joins::measure(place, "(B.BIDDER % 1000 + 1000)").await,
+        "join" => joins::measure(place, u64::MAX).await,
+        "join_skewed" => joins::measure(place, joins::BUSY).await,
         "parquet" => files::measure(place).await,
         "step" => latency::step(place).await,
         "latency_1k" => latency::through_kafka(place, 1_000, AT_LEAST_ONCE).await,
@@ -216,6 +223,7 @@ async fn measure(name: &str, place: &Place) -> Outcome<Measured> {
         "pull_1" => pull::by_key(place, 1).await,
         "pull_8" => pull::by_key(place, 8).await,
         "scan" => pull::scan(place).await,
+        "restart" => restart::measure(place).await,
         "startup" => process::startup(place),
         name => match QUERIES.iter().find(|query| query.name == name) {
             Some(query) => query.measure(place, query.properties).await,

@@ -2,7 +2,7 @@
 //! the last, everything that a query does included.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -10,7 +10,7 @@ use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use kappa_engine::topic::FetchLimit;
-use kappa_engine::{Config, Engine, Response, Session, SystemClock};
+use kappa_engine::{Clock, Config, Engine, Response, Session, SystemClock};
 
 use crate::measure::{Measured, Stretch, reset_peak, size_mb};
 use crate::{Outcome, Place, bids};
@@ -181,19 +181,37 @@ pub(crate) const QUERIES: [QueryBench; 11] = [
 
 /// Opens an engine where the benchmark's topics are.
 pub(crate) async fn open(place: &Place, properties: &[(&str, &str)]) -> Outcome<(Engine, PathBuf)> {
+    open_with_clock(place, properties, Arc::new(SystemClock::new())).await
+}
+
+/// The same with a clock of one's own.
+pub(crate) async fn open_with_clock(
+    place: &Place,
+    properties: &[(&str, &str)],
+    clock: Arc<dyn Clock>,
+) -> Outcome<(Engine, PathBuf)> {
     let data_dir = place.fresh_dir()?;
-    let engine = Engine::open(Config {
-        data_dir: data_dir.clone(),
+    let engine = Engine::open(config(place, &data_dir, properties, clock)).await?;
+    Ok((engine, data_dir))
+}
+
+/// What an engine is opened with.
+pub(crate) fn config(
+    place: &Place,
+    data_dir: &Path,
+    properties: &[(&str, &str)],
+    clock: Arc<dyn Clock>,
+) -> Config {
+    Config {
+        data_dir: data_dir.to_owned(),
         bootstrap_servers: place.bootstrap.clone(),
         properties: properties
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect::<BTreeMap<_, _>>(),
         sync: true,
-        clock: Arc::new(SystemClock::new()),
-    })
-    .await?;
-    Ok((engine, data_dir))
+        clock,
+    }
 }
 
 /// Executes statements whose answers do not matter.
