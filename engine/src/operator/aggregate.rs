@@ -27,7 +27,7 @@ pub(crate) use session::SessionAggregate;
 
 use self::functions::{Functions, rows_with_keys};
 use self::pane::{Input, Pane};
-use super::groups::Groups;
+use super::groups::{Groups, one_zero};
 use super::windows::{Hopping, Late};
 use super::{Operator, storage_error};
 use crate::key_order::sort_by_key;
@@ -59,7 +59,11 @@ impl AggregateSpec {
     pub(super) fn keys(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         self.group
             .iter()
-            .map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows()))
+            .map(|expr| {
+                Ok(one_zero(
+                    expr.evaluate(batch)?.into_array(batch.num_rows())?,
+                ))
+            })
             .collect()
     }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type, Schema};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
@@ -12,6 +12,22 @@ use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use super::accumulator::Slot;
 use crate::state::StateTable;
+
+/// A column of keys in which zeros have one sign: they are one key to the hash table, and have to be
+/// one in state keys and in what is emitted, too.
+pub(crate) fn one_zero(column: ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float32 => {
+            let values = column.as_primitive::<Float32Type>();
+            Arc::new(values.unary::<_, Float32Type>(|value| value + 0.0))
+        }
+        DataType::Float64 => {
+            let values = column.as_primitive::<Float64Type>();
+            Arc::new(values.unary::<_, Float64Type>(|value| value + 0.0))
+        }
+        _ => column,
+    }
+}
 
 /// Groups in memory, by slot.
 pub(crate) struct Groups {
@@ -108,7 +124,13 @@ impl Groups {
         let indices = arrow::array::UInt32Array::from(rows.to_vec());
         let columns = columns
             .iter()
-            .map(|column| Ok(arrow::compute::take(column.as_ref(), &indices, None)?))
+            .map(|column| {
+                Ok(one_zero(arrow::compute::take(
+                    column.as_ref(),
+                    &indices,
+                    None,
+                )?))
+            })
             .collect::<Result<Vec<_>>>()?;
         for key in self.keys.convert_columns(&columns)?.iter() {
             self.table
