@@ -27,11 +27,15 @@ pub(crate) use session::SessionAggregate;
 
 use self::functions::{Functions, rows_with_keys};
 use self::pane::{Input, Pane};
+use super::accumulator::Slot;
 use super::groups::{Groups, one_zero};
 use super::windows::{Hopping, Late};
 use super::{Operator, storage_error};
 use crate::key_order::sort_by_key;
 use crate::state::{Marks, StateTable};
+
+/// Rows of the state table encoded at a time.
+const ENCODED_ROWS: usize = 8192;
 
 /// What an aggregation is made of.
 #[derive(Clone, Debug)]
@@ -306,27 +310,36 @@ impl Operator for GroupAggregate {
             self.stored_window_max = self.stored_window_max.max(*last);
         }
         let panes = self.panes.iter_mut();
-        let dirty = panes
+        let mut panes: Vec<&mut Pane> = panes
             .filter(|(start, _)| changed.contains(start))
-            .map(|(_, pane)| pane.take_dirty())
-            .collect::<Result<Vec<_>>>()?;
-        // RocksDB writes a sorted batch three times faster.
-        let mut order: Vec<(u32, u32)> = Vec::new();
-        for (number, of_pane) in dirty.iter().enumerate() {
-            order.extend((0..of_pane.len() as u32).map(|index| (number as u32, index)));
+            .map(|(_, pane)| pane)
+            .collect();
+        let mut dirty: Vec<(u32, Slot)> = Vec::new();
+        for (number, pane) in panes.iter_mut().enumerate() {
+            let slots = pane.take_dirty().into_iter();
+            dirty.extend(slots.map(|slot| (number as u32, slot)));
         }
-        let of = |(pane, index): (u32, u32)| (&dirty[pane as usize], index as usize);
-        sort_by_key(
-            &mut order,
-            |place| {
-                let (pane, index) = of(place);
-                pane.key(index)
-            },
-            |_| 0,
-        );
-        for place in order {
-            let (pane, index) = of(place);
-            commit.put_state(pane.key(index), pane.row(index));
+        // RocksDB writes a sorted batch three times faster.
+        let key = |(pane, slot): (u32, Slot)| panes[pane as usize].key(slot);
+        sort_by_key(&mut dirty, key, |_| 0);
+        let mut slots = vec![Vec::new(); panes.len()];
+        for dirty in dirty.chunks(ENCODED_ROWS) {
+            slots.iter_mut().for_each(Vec::clear);
+            for (pane, slot) in dirty {
+                slots[*pane as usize].push(*slot);
+            }
+            let rows = panes
+                .iter_mut()
+                .zip(&slots)
+                .map(|(pane, slots)| pane.encode(slots))
+                .collect::<Result<Vec<_>>>()?;
+            let mut rows: Vec<_> = rows.iter().map(|rows| rows.iter()).collect();
+            for (pane, slot) in dirty {
+                // One was encoded for each.
+                if let Some(row) = rows[*pane as usize].next() {
+                    commit.put_state(panes[*pane as usize].key(*slot), row.data());
+                }
+            }
         }
         if let Some(index) = &self.final_index {
             for (start, key) in self.new_pending.drain(..) {

@@ -106,6 +106,9 @@ impl Source {
             .iter_mut()
             .filter(|partition| partition.rows_waiting() < rows.div_ceil(2))
             .collect();
+        if few.is_empty() {
+            return Ok(0);
+        }
         // There are probably about as many as there were last time.
         let expected = self.records_read;
         let input = &self.input;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int8Array, Int64Array, UInt32Array};
 use arrow::compute::{interleave, take};
 use arrow::record_batch::RecordBatch;
+use arrow::row::Rows;
 use datafusion::common::Result;
 use kappa_sql::column;
 
@@ -316,18 +317,24 @@ impl Pane {
         Ok(RecordBatch::try_new(Arc::clone(&spec.schema), columns)?)
     }
 
-    /// State keys and rows of the groups that changed since the last commit, which takes them.
-    pub(super) fn take_dirty(&mut self) -> Result<Dirty<'_>> {
+    /// The groups that changed since the last commit, which takes them.
+    pub(super) fn take_dirty(&mut self) -> Vec<Slot> {
         let dirty = std::mem::take(&mut self.dirty);
         for slot in &dirty {
             self.meta[*slot as usize].dirty = false;
         }
-        let rows = self.states.encode(&dirty, self.rowtimes(&dirty))?;
-        Ok(Dirty {
-            groups: &self.groups,
-            slots: dirty,
-            rows,
-        })
+        dirty
+    }
+
+    /// The state key of a group.
+    pub(super) fn key(&self, slot: Slot) -> &[u8] {
+        self.groups.key(slot)
+    }
+
+    /// The state of groups, as rows of the state table.
+    pub(super) fn encode(&mut self, slots: &[Slot]) -> Result<Rows> {
+        let rowtimes = self.rowtimes(slots);
+        self.states.encode(slots, rowtimes)
     }
 
     /// Memory held, in bytes.
@@ -337,29 +344,5 @@ impl Pane {
             + self.meta.capacity() * size_of::<Group>()
             + (self.dirty.capacity() + self.slots.capacity()) * size_of::<Slot>()
             + self.touched.slots.capacity() * 3 * size_of::<Slot>()
-    }
-}
-
-/// Groups that changed, with their rows of the state table.
-pub(super) struct Dirty<'a> {
-    groups: &'a Groups,
-    slots: Vec<Slot>,
-    rows: arrow::row::Rows,
-}
-
-impl Dirty<'_> {
-    /// How many.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// The state key of one of them.
-    pub(super) fn key(&self, index: usize) -> &[u8] {
-        self.groups.key(self.slots[index])
-    }
-
-    /// Its row.
-    pub(super) fn row(&self, index: usize) -> &[u8] {
-        self.rows.row(index).data()
     }
 }
