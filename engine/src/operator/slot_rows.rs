@@ -364,7 +364,7 @@ mod tests {
                 if slot == SlotRows::NO_SLOT {
                     continue;
                 }
-                let deletes = (next + row) % 11 == 0;
+                let deletes = (next + row).is_multiple_of(11);
                 model[slot as usize] = (!deletes).then(|| format!("{step} {row}"));
                 rows.set(
                     slot,

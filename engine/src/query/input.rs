@@ -54,7 +54,7 @@ pub(crate) struct Arrived {
 /// What rows are made of.
 #[derive(Debug)]
 pub(crate) enum Raw {
-    Records(Records),
+    Records(Box<Records>),
     /// Rows of a generator, from an offset on.
     Numbers {
         start: i64,
@@ -188,7 +188,7 @@ impl Input {
         let fetched = reader.fetch(partition, limit)?;
         let records = fetched.records.filter(|records| !records.is_empty());
         Ok(Arrived {
-            raw: records.map(Raw::Records),
+            raw: records.map(|records| Raw::Records(Box::new(records))),
             next_offset: fetched.next_offset,
             at_end: fetched.at_end,
         })
