@@ -22,6 +22,10 @@ use kappa_storage::store::Commit;
 
 use self::windows::Late;
 
+/// Rows of a state table encoded at a time: a commit goes through its keys in order, and needs no
+/// copy of all rows.
+const ENCODED_ROWS: usize = 8192;
+
 /// A stateful operator of a running query.
 pub(crate) trait Operator: Debug + Send {
     /// Takes rows of input number `input` (they come input by input, in number order).

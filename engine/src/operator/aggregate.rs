@@ -30,12 +30,9 @@ use self::pane::{Input, Pane};
 use super::accumulator::Slot;
 use super::groups::{Groups, one_zero};
 use super::windows::{Hopping, Late};
-use super::{Operator, storage_error};
+use super::{ENCODED_ROWS, Operator, storage_error};
 use crate::key_order::sort_by_key;
 use crate::state::{Marks, StateTable};
-
-/// Rows of the state table encoded at a time.
-const ENCODED_ROWS: usize = 8192;
 
 /// What an aggregation is made of.
 #[derive(Clone, Debug)]

@@ -19,12 +19,9 @@ use kappa_storage::store::Commit;
 use super::accumulator::Slot;
 use super::groups::Groups;
 use super::slot_rows::{Gather, Place, SlotRows};
-use super::storage_error;
+use super::{ENCODED_ROWS, storage_error};
 use crate::key_order::sort_by_key;
 use crate::state::StateTable;
-
-/// Rows encoded at a time.
-const ENCODED_ROWS: usize = 8192;
 
 /// Rows by key, with the changes since the last commit.
 pub(crate) struct KeyedRows {

@@ -328,13 +328,6 @@ impl Runner {
         (rows_max / partitions.sum::<usize>().max(1)).max(1)
     }
 
-    /// Reads on, at most so many rows in each partition.
-    fn fetch(&mut self, rows_each: usize) -> Result<()> {
-        let read = read_on(&mut self.sources, rows_each, &self.workers)?;
-        self.has_read(read);
-        Ok(())
-    }
-
     fn has_read(&mut self, records: usize) {
         self.status
             .rows_in
@@ -360,7 +353,9 @@ impl Runner {
             true => rows_max.min(self.limits.step_rows_max),
             false => self.limits.step_rows_max.min(STEP_ROWS_AT_ONCE),
         };
-        self.fetch(self.rows_each(rows_max))?;
+        let rows_each = self.rows_each(rows_max);
+        let read = read_on(&mut self.sources, rows_each, &self.workers)?;
+        self.has_read(read);
         let taken = take_step(&mut self.sources, rows_max)?;
         if taken.last.is_some() {
             self.mark_dirty();
@@ -404,11 +399,11 @@ impl Runner {
         step: &mut Step,
     ) -> Option<datafusion::common::Result<RecordBatch>> {
         let runtime = Handle::current();
+        let leaf = match self.sources.as_slice() {
+            [only] => Some(only.leaf.clone()),
+            _ => None,
+        };
         loop {
-            let leaf = match self.sources.as_slice() {
-                [only] => Some(only.leaf.clone()),
-                _ => None,
-            };
             let mut poll = || {
                 runtime.block_on(poll_fn(|context| match results.poll_next_unpin(context) {
                     Poll::Ready(next) => Poll::Ready(Next::Batch(next)),
