@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! meta: relation/<name> -> StoredRelation     query/<id> -> StoredQuery
-//!       sink/<name> -> StoredSink             type/<name> -> SqlType     counters -> Counters
+//!       feed/<id> -> StoredFeed      writer/<id> -> StoredWriter      sink/<name> -> StoredSink
+//!       type/<name> -> SqlType       counters -> Counters
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::property::Properties;
-use crate::query::files::FileOptions;
+use crate::sink::writer::WriterOptions;
 
 /// A relation, and where its view's rows are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,69 +47,51 @@ pub(crate) struct StoredQuery {
     pub(crate) paused: bool,
 }
 
+/// A query whose rows go into an outbox, for sinks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredFeed {
+    /// Its id, `FEED_3`.
+    pub(crate) id: String,
+    /// The CREATE SINK that brought it, whose input it reads.
+    pub(crate) statement: String,
+    /// The relation that it reads whole, if it does: other sinks of it may share the feed.
+    pub(crate) relation: Option<String>,
+    /// The relations it reads.
+    pub(crate) sources: Vec<String>,
+    /// Whether its rows are counted and dropped.
+    pub(crate) blackhole: bool,
+    /// First of its state tables, and their number.
+    pub(crate) first_table: u32,
+    pub(crate) tables: u32,
+    /// Properties of the session that made it.
+    pub(crate) properties: Properties,
+}
+
+/// What makes files of a feed's rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredWriter {
+    /// Its id, `WRITER_4`.
+    pub(crate) id: String,
+    pub(crate) feed: String,
+    pub(crate) options: WriterOptions,
+}
+
 /// A sink.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StoredSink {
     pub(crate) name: String,
-    /// Part of its files' names, so that a sink made anew, or one of the same name elsewhere, never
-    /// writes over them. Empty for a sink that is older than marks.
-    #[serde(default)]
+    /// What tells it from all others, at its target: a sink made anew, or one of the same name
+    /// elsewhere, never writes over what this one wrote.
     pub(crate) mark: String,
-    /// The relations it reads.
-    #[serde(alias = "source", deserialize_with = "one_or_several")]
-    pub(crate) sources: Vec<String>,
+    /// Its statement, without secrets.
     pub(crate) statement: String,
-    pub(crate) options: SinkOptions,
-    /// Settings of the object store that the statement gave; none of them secret.
-    pub(crate) store_options: BTreeMap<String, String>,
-    /// First of its state tables, and their number.
-    #[serde(default = "unnumbered")]
-    pub(crate) first_table: u32,
-    #[serde(default)]
-    pub(crate) tables: u32,
-    pub(crate) properties: Properties,
+    /// Values of secret properties that the statement gave.
+    pub(crate) secrets: BTreeMap<String, String>,
+    pub(crate) sources: Vec<String>,
+    pub(crate) feed: String,
+    /// What makes its files, if it takes files.
+    pub(crate) writer: Option<String>,
     pub(crate) paused: bool,
-}
-
-/// The table of sinks that are older than numbers for them.
-fn unnumbered() -> u32 {
-    u32::MAX / 2
-}
-
-/// Where a sink's rows go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum SinkOptions {
-    /// Into files.
-    Files(FileOptions),
-    /// Nowhere: they are counted. To measure or try a query without what it writes.
-    Blackhole { blackhole: bool },
-}
-
-impl SinkOptions {
-    /// Where to, for people.
-    pub(crate) fn path(&self) -> &str {
-        match self {
-            Self::Files(options) => &options.path,
-            Self::Blackhole { .. } => "blackhole",
-        }
-    }
-}
-
-/// Sinks that are older than `AS SELECT` have one source.
-fn one_or_several<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Sources {
-        One(String),
-        Several(Vec<String>),
-    }
-    Ok(match Sources::deserialize(deserializer)? {
-        Sources::One(one) => vec![one],
-        Sources::Several(several) => several,
-    })
 }
 
 /// The next numbers. Numbers are never used again.
@@ -123,7 +106,11 @@ pub(crate) struct Counters {
 pub(crate) struct DurableCatalog {
     pub(crate) relations: BTreeMap<String, StoredRelation>,
     pub(crate) queries: BTreeMap<String, StoredQuery>,
+    pub(crate) feeds: BTreeMap<String, StoredFeed>,
+    pub(crate) writers: BTreeMap<String, StoredWriter>,
     pub(crate) sinks: BTreeMap<String, StoredSink>,
+    /// Sinks of an older layout, by name, with their statements.
+    pub(crate) old_sinks: BTreeMap<String, String>,
     pub(crate) types: CustomTypes,
     pub(crate) counters: Counters,
 }
@@ -142,9 +129,22 @@ impl DurableCatalog {
             let stored: StoredQuery = serde_json::from_slice(&row)?;
             catalog.queries.insert(stored.id.clone(), stored);
         }
+        for (_, row) in store.scan_meta(b"feed/")? {
+            let stored: StoredFeed = serde_json::from_slice(&row)?;
+            catalog.feeds.insert(stored.id.clone(), stored);
+        }
+        for (_, row) in store.scan_meta(b"writer/")? {
+            let stored: StoredWriter = serde_json::from_slice(&row)?;
+            catalog.writers.insert(stored.id.clone(), stored);
+        }
         for (_, row) in store.scan_meta(b"sink/")? {
-            let stored: StoredSink = serde_json::from_slice(&row)?;
-            catalog.sinks.insert(stored.name.clone(), stored);
+            match serde_json::from_slice::<StoredSink>(&row) {
+                Ok(stored) => drop(catalog.sinks.insert(stored.name.clone(), stored)),
+                Err(_) => {
+                    let old: OldSink = serde_json::from_slice(&row)?;
+                    catalog.old_sinks.insert(old.name, old.statement);
+                }
+            }
         }
         for (key, row) in store.scan_meta(b"type/")? {
             let name = String::from_utf8_lossy(&key["type/".len()..]).into_owned();
@@ -198,6 +198,35 @@ impl StoredQuery {
     }
 }
 
+impl StoredFeed {
+    /// The number of its outbox: the one after its state tables'.
+    pub(crate) fn outbox(&self) -> u32 {
+        self.first_table + self.tables
+    }
+
+    pub(crate) fn write(&self, commit: &mut Commit) -> Result<()> {
+        let key = format!("feed/{}", self.id);
+        commit.put_meta(key.as_bytes(), &serde_json::to_vec(self)?);
+        Ok(())
+    }
+
+    pub(crate) fn delete(id: &str, commit: &mut Commit) {
+        commit.delete_meta(format!("feed/{id}").as_bytes());
+    }
+}
+
+impl StoredWriter {
+    pub(crate) fn write(&self, commit: &mut Commit) -> Result<()> {
+        let key = format!("writer/{}", self.id);
+        commit.put_meta(key.as_bytes(), &serde_json::to_vec(self)?);
+        Ok(())
+    }
+
+    pub(crate) fn delete(id: &str, commit: &mut Commit) {
+        commit.delete_meta(format!("writer/{id}").as_bytes());
+    }
+}
+
 impl StoredSink {
     pub(crate) fn write(&self, commit: &mut Commit) -> Result<()> {
         let key = format!("sink/{}", self.name);
@@ -208,6 +237,13 @@ impl StoredSink {
     pub(crate) fn delete(name: &str, commit: &mut Commit) {
         commit.delete_meta(format!("sink/{name}").as_bytes());
     }
+}
+
+/// A sink before there were feeds. It is shown as failed, to be made again.
+#[derive(Deserialize)]
+struct OldSink {
+    name: String,
+    statement: String,
 }
 
 impl Counters {

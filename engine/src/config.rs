@@ -8,14 +8,41 @@ use std::sync::Arc;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 
-/// Settings of S3 that the process can be given, besides the environment's `AWS_…`.
-const S3_SETTINGS: [&str; 6] = [
-    "access_key_id",
-    "endpoint",
-    "region",
-    "secret_access_key",
-    "session_token",
-    "virtual_hosted_style_request",
+/// Settings of what sinks write to that the process can be given, besides the environment: by the
+/// beginning of their names.
+const SETTINGS: [(&str, &[&str]); 3] = [
+    (
+        "s3.",
+        &[
+            "access_key_id",
+            "endpoint",
+            "region",
+            "secret_access_key",
+            "session_token",
+            "virtual_hosted_style_request",
+        ],
+    ),
+    (
+        "gcs.",
+        &[
+            "application_credentials",
+            "service_account",
+            "service_account_key",
+        ],
+    ),
+    (
+        "azure.",
+        &[
+            "account_key",
+            "account_name",
+            "authority_id",
+            "client_id",
+            "client_secret",
+            "endpoint",
+            "sas_key",
+            "use_emulator",
+        ],
+    ),
 ];
 
 /// How an engine is opened.
@@ -25,7 +52,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Kafka's bootstrap servers, `host:port,…`; `None` for embedded topics.
     pub bootstrap_servers: Option<String>,
-    /// Properties: those of [`crate::PROPERTIES`], `kafka.…` for the Kafka client and `s3.…` for S3.
+    /// Properties: those of [`crate::PROPERTIES`], `kafka.…` for the Kafka client, and `s3.…`, `gcs.…`
+    /// and `azure.…` for sinks.
     pub properties: BTreeMap<String, String>,
     /// Whether commits wait for the disk. Off only for tests that need no durability.
     pub sync: bool,
@@ -45,20 +73,22 @@ impl Config {
         }
     }
 
-    /// The settings `s3.…`, by object_store's names.
+    /// The settings that begin with `prefix` (`s3.`, `gcs.`, `azure.`), without it.
     ///
     /// # Errors
     /// A setting that does not exist.
-    pub(crate) fn s3_settings(&self) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn settings(&self, prefix: &str) -> Result<BTreeMap<String, String>> {
+        let known = SETTINGS.iter().find(|(known, _)| *known == prefix);
+        let known = known.map_or(&[][..], |(_, settings)| settings);
         let mut settings = BTreeMap::new();
         for (name, value) in &self.properties {
-            let Some(setting) = name.strip_prefix("s3.") else {
+            let Some(setting) = name.strip_prefix(prefix) else {
                 continue;
             };
-            if !S3_SETTINGS.contains(&setting) {
-                let hint = match kappa_sql::error::suggest(setting, S3_SETTINGS) {
-                    Some(close) => format!("did you mean 's3.{close}'?"),
-                    None => format!("S3's are s3.{}", S3_SETTINGS.join(", s3.")),
+            if !known.contains(&setting) {
+                let hint = match kappa_sql::error::suggest(setting, known.iter().copied()) {
+                    Some(close) => format!("did you mean '{prefix}{close}'?"),
+                    None => format!("there are {prefix}{}", known.join(&format!(", {prefix}"))),
                 };
                 return Err(Error::User(format!(
                     "there is no property '{name}': {hint}"
@@ -67,6 +97,21 @@ impl Config {
             settings.insert(setting.to_owned(), value.clone());
         }
         Ok(settings)
+    }
+
+    /// Checks all settings of what sinks write to.
+    ///
+    /// # Errors
+    /// A setting that does not exist.
+    pub(crate) fn check_settings(&self) -> Result<()> {
+        SETTINGS
+            .iter()
+            .try_for_each(|(prefix, _)| self.settings(prefix).map(drop))
+    }
+
+    /// Whether a property is one of those settings.
+    pub(crate) fn is_setting(name: &str) -> bool {
+        SETTINGS.iter().any(|(prefix, _)| name.starts_with(prefix))
     }
 }
 

@@ -12,7 +12,7 @@ use kappa_storage::topic::kafka::KafkaTopics;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
-use crate::catalog::{DurableCatalog, StoredQuery, StoredSink};
+use crate::catalog::{DurableCatalog, StoredQuery};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -22,6 +22,7 @@ use crate::query::status::{QueryInfo, QueryState, Status};
 use crate::query::task::{QueryHandle, Shared};
 use crate::query::workers::Pools;
 use crate::session::Session;
+use crate::sink::running::{self, Running};
 use crate::statement;
 use crate::system::{RoutedTopics, SystemTables};
 
@@ -52,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) catalog: RwLock<DurableCatalog>,
     /// Running queries by id.
     pub(crate) queries: Mutex<BTreeMap<String, QueryHandle>>,
+    /// What runs for sinks. Waited for before `queries`.
+    pub(crate) sinks: Mutex<Running>,
     /// Held by whoever changes the catalog.
     pub(crate) ddl: Mutex<()>,
     /// What everybody may see of the queries, without waiting for them.
@@ -69,11 +72,11 @@ impl Engine {
     pub async fn open(config: Config) -> Result<Self> {
         let mut properties = Properties::default();
         for (name, value) in &config.properties {
-            if !name.starts_with("kafka.") && !name.starts_with("s3.") {
+            if !name.starts_with("kafka.") && !Config::is_setting(name) {
                 properties.set(name, value)?;
             }
         }
-        config.s3_settings()?;
+        config.check_settings()?;
         let directory = config.data_dir.clone();
         let options = StoreOptions {
             sync: config.sync,
@@ -96,7 +99,6 @@ impl Engine {
         let engine_id = engine_id(&store)?;
         let catalog = DurableCatalog::read(&store)?;
         let stored: Vec<StoredQuery> = catalog.queries.values().cloned().collect();
-        let sinks: Vec<StoredSink> = catalog.sinks.values().cloned().collect();
         let engine = Self {
             inner: Arc::new(Inner {
                 clock: Arc::clone(&config.clock),
@@ -111,6 +113,7 @@ impl Engine {
                 pools: Arc::default(),
                 catalog: RwLock::new(catalog),
                 queries: Mutex::new(BTreeMap::new()),
+                sinks: Mutex::default(),
                 ddl: Mutex::new(()),
                 infos: RwLock::new(BTreeMap::new()),
                 layouts: crate::pull::Layouts::default(),
@@ -122,15 +125,11 @@ impl Engine {
                 engine.show_failed(query.id, query.sink, query.statement, &error);
             }
         }
-        for sink in sinks {
-            if let Err(error) = statement::sink::start(&engine, &sink).await {
-                engine.show_failed(sink.name, sink.sources.join(", "), sink.statement, &error);
-            }
-        }
+        running::start_all(&engine).await;
         Ok(engine)
     }
 
-    /// Shows a query or sink that could not be started.
+    /// Shows a query that could not be started.
     fn show_failed(&self, id: String, sink: String, statement: String, error: &Error) {
         let status = Arc::new(Status::default());
         status.set_state(QueryState::Error, Some(error.to_string()));
@@ -206,6 +205,8 @@ impl Engine {
                 break;
             }
         }
+        let delivered = self.inner.sinks.lock().await.flush();
+        delivered.await?;
         for topic in self.written_topics() {
             let ends = self.inner.topics.written(&topic).await?;
             loop {
@@ -275,6 +276,7 @@ impl Engine {
     /// # Errors
     /// A disk that fails.
     pub async fn shutdown(&self) -> Result<()> {
+        self.inner.sinks.lock().await.stop().await;
         let queries = std::mem::take(&mut *self.inner.queries.lock().await);
         futures::future::join_all(queries.into_values().map(QueryHandle::stop)).await;
         let store = Arc::clone(&self.inner.store);

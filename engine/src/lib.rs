@@ -18,6 +18,7 @@ mod pull;
 mod query;
 mod response;
 mod session;
+mod sink;
 mod state;
 mod statement;
 mod system;

@@ -10,7 +10,6 @@
 
 pub(crate) mod decode;
 pub(crate) mod durations;
-pub(crate) mod files;
 pub(crate) mod generated;
 pub(crate) mod inflight;
 pub(crate) mod input;

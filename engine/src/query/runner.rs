@@ -16,8 +16,7 @@ use kappa_storage::topic::Topics;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::files::FileOutput;
-use super::inflight::{Inflight, Publication};
+use super::inflight::{Inflight, NewSegment, Publication};
 use super::kafka_sink::KafkaSink;
 use super::merge::{RowPlace, Taken, take_step};
 use super::output::Output;
@@ -29,6 +28,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::operator::windows::Late;
 use crate::plan::{Leaf, StepPlan};
+use crate::sink::output::OutboxOutput;
 use crate::system::SystemTables;
 
 /// Limits of a query's steps and commits.
@@ -47,8 +47,8 @@ pub(crate) struct Limits {
 pub(super) enum Target {
     /// A relation: rows are committed.
     Relation(Box<Output>, Delivery),
-    /// Files: rows are written to them at a roll, which is their commit.
-    Files(Box<FileOutput>),
+    /// An outbox, for sinks.
+    Outbox(Box<OutboxOutput>),
     /// Nowhere: rows are counted.
     Blackhole,
     /// A subscriber: rows are handed over and forgotten.
@@ -83,8 +83,6 @@ pub(super) struct Runner {
     /// Whether something happened since the last commit.
     pub(super) dirty: bool,
     pub(super) last_commit_ms: i64,
-    /// When the first row came that is not committed.
-    pub(super) dirty_since_ms: i64,
     pub(super) late: Late,
     /// The commit that is being written.
     pub(super) inflight: Option<Inflight>,
@@ -172,7 +170,10 @@ impl Runner {
         const BOUT_MS: i64 = 100;
         let until = self.clock.monotonic_ms() + BOUT_MS;
         loop {
-            let rows = self.step()?;
+            let rows = match self.held_up() {
+                None => self.step()?,
+                Some(_) => 0,
+            };
             if rows > 0 {
                 self.deliver()?;
             }
@@ -222,34 +223,23 @@ impl Runner {
 
     /// Whether what was done must be committed now.
     fn is_due(&self, now_ms: i64) -> bool {
-        match &self.target {
-            // A file waits for the rows that come after its first.
-            Target::Files(files) => {
-                files.is_full() || now_ms - self.dirty_since_ms >= self.limits.commit_interval_ms
-            }
-            _ => {
-                (now_ms >= self.due_ms() && self.inflight.is_none())
-                    || self.size() > self.limits.memory_max
-            }
-        }
+        (now_ms >= self.due_ms() && self.inflight.is_none())
+            || self.size() > self.limits.memory_max
+            || matches!(&self.target, Target::Outbox(output) if output.is_full())
     }
 
     /// When the next commit is due, on the monotonic clock.
     pub(super) fn due_ms(&self) -> i64 {
-        let interval_ms = self.limits.commit_interval_ms;
-        match &self.target {
-            Target::Files(_) => self.dirty_since_ms.saturating_add(interval_ms),
-            // Commits that take long come less often: half of the time at least is for steps.
-            _ => self
-                .last_commit_ms
-                .saturating_add(interval_ms.max(2 * self.commit_ms)),
-        }
+        // Commits that take long come less often: half of the time at least is for steps.
+        let interval_ms = self.limits.commit_interval_ms.max(2 * self.commit_ms);
+        self.last_commit_ms.saturating_add(interval_ms)
     }
 
-    fn mark_dirty(&mut self) {
-        if !self.dirty {
-            self.dirty = true;
-            self.dirty_since_ms = self.clock.monotonic_ms();
+    /// Why nothing more is read for now: a sink is too far behind.
+    pub(super) fn held_up(&self) -> Option<String> {
+        match &self.target {
+            Target::Outbox(output) => output.outbox.held_up(),
+            _ => None,
         }
     }
 
@@ -333,7 +323,7 @@ impl Runner {
             .rows_in
             .fetch_add(records as u64, Ordering::Relaxed);
         if records > 0 {
-            self.mark_dirty();
+            self.dirty = true;
         }
     }
 
@@ -358,7 +348,7 @@ impl Runner {
         self.has_read(read);
         let taken = take_step(&mut self.sources, rows_max)?;
         if taken.last.is_some() {
-            self.mark_dirty();
+            self.dirty = true;
         }
         Ok(taken)
     }
@@ -445,6 +435,7 @@ impl Runner {
             && self.size() <= self.limits.memory_max
             && match &self.target {
                 Target::Subscriber(subscriber) => !subscriber.ended() && !subscriber.is_full(),
+                Target::Outbox(output) => !output.is_full(),
                 _ => true,
             }
     }
@@ -479,7 +470,7 @@ impl Runner {
     fn hand_over(&mut self, batch: &RecordBatch) -> Result<()> {
         let written = match &mut self.target {
             Target::Relation(output, _) => output.push(batch)?,
-            Target::Files(files) => files.push(batch)?,
+            Target::Outbox(output) => output.push(batch)?,
             Target::Blackhole => batch.num_rows(),
             Target::Subscriber(subscriber) => subscriber.push(batch)?,
         };
@@ -523,7 +514,9 @@ impl Runner {
                 output.committed();
             }
         }
-        self.publish()?;
+        if let Target::Outbox(output) = &self.target {
+            output.outbox.committed(self.progress.epoch);
+        }
         // Only now: who sees the epoch finds its rows written.
         self.status
             .epoch
@@ -534,7 +527,7 @@ impl Runner {
     /// Whether the query goes on while its commit is written. Not always: operators forget what is
     /// over, or more than memory may hold, only when nothing has changed since the commit.
     fn commits_beside(&self) -> bool {
-        !matches!(self.target, Target::Files(_) | Target::Subscriber(_))
+        !matches!(self.target, Target::Subscriber(_))
             && self.commits_unsettled < COMMITS_UNSETTLED_MAX
             && self.size() + self.commit_bytes <= self.limits.memory_max
     }
@@ -558,7 +551,10 @@ impl Runner {
             operator.lock().flush(&mut commit)?;
         }
         self.progress.epoch += 1;
+        self.progress.offsets = self.sources.iter().map(Source::offsets).collect();
+        let now_ms = self.clock.now_ms();
         let mut publication = None;
+        let mut segment = None;
         match &mut self.target {
             Target::Relation(output, delivery) => {
                 output.flush_view(&mut commit);
@@ -585,12 +581,18 @@ impl Runner {
                     }
                 }
             }
-            Target::Files(files) => files.stage(self.progress.epoch, &mut commit)?,
+            Target::Outbox(output) => {
+                segment = Some(NewSegment {
+                    outbox: Arc::clone(&output.outbox),
+                    epoch: self.progress.epoch,
+                    rows: output.take()?,
+                    offsets: self.progress.offsets.clone(),
+                    now_ms,
+                });
+            }
             Target::Blackhole | Target::Subscriber(_) => {}
         }
-        self.progress.offsets = self.sources.iter().map(Source::offsets).collect();
         self.progress.write(&self.id, &mut commit)?;
-        let now_ms = self.clock.now_ms();
         for (source, bad) in self.sources.iter().zip(bad) {
             let topic = &source.leaf.relation.topic;
             self.system
@@ -605,17 +607,10 @@ impl Runner {
         self.inflight = Some(Inflight::start(
             store,
             commit,
+            segment,
             publication,
             Arc::clone(&self.clock),
         ));
-        Ok(())
-    }
-
-    /// Puts committed files into their place.
-    fn publish(&self) -> Result<()> {
-        if let Target::Files(files) = &self.target {
-            Handle::current().block_on(files.publish(&self.store))?;
-        }
         Ok(())
     }
 
@@ -629,7 +624,7 @@ impl Runner {
             .sum();
         let output = match &self.target {
             Target::Relation(output, _) => output.size(),
-            Target::Files(files) => files.size(),
+            Target::Outbox(output) => output.size(),
             Target::Blackhole | Target::Subscriber(_) => 0,
         };
         operators + output

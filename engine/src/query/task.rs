@@ -2,21 +2,18 @@
 //! failure. One query's failure stays its own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kappa_sql::catalog::Relation;
 use kappa_sql::planner::ContinuousPlan;
-use kappa_storage::files::FileTarget;
 use kappa_storage::store::Store;
 use kappa_storage::topic::Topics;
 use kappa_storage::topic::kafka::KafkaTopics;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::files::{FileOptions, FileOutput};
 use super::input::{ENDLESS, Inputs};
 use super::kafka_sink::KafkaSink;
 use super::merge::RowPlace;
@@ -30,6 +27,9 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::operator::windows::Late;
 use crate::plan::{self, StatePlace};
+use crate::sink::outbox::Outbox;
+use crate::sink::output::OutboxOutput;
+use crate::sink::rows::RowShape;
 use crate::state::StateTable;
 use crate::system::SystemTables;
 use crate::view::ViewWriter;
@@ -57,14 +57,10 @@ pub(crate) enum Destination {
         has_view: bool,
         retention_ms: Option<i64>,
     },
-    /// Files.
-    Files {
-        sink: String,
-        /// Part of its files' names.
-        mark: String,
-        options: FileOptions,
-        target: FileTarget,
-        staging: PathBuf,
+    /// An outbox, for sinks.
+    Outbox {
+        outbox: Arc<Outbox>,
+        shape: RowShape,
     },
     /// Nowhere: rows are counted.
     Blackhole,
@@ -501,6 +497,11 @@ async fn drain(
             }
             // Nobody waits any more.
             Ok(_) if answer.is_closed() => return Ok((runner, Ok(()))),
+            Ok(_) if let Some(why) = runner.held_up() => {
+                let why = format!("query {} {why}", runner.id);
+                drop(answer.send(Err(Error::User(why))));
+                return Ok((runner, Ok(())));
+            }
             Ok(Bout::Idle | Bout::Waiting) => {
                 wait_for_input(&mut runner, Duration::from_millis(20)).await;
             }
@@ -658,28 +659,9 @@ async fn open(
             let delivery = delivery(spec, shared, relation, epoch).await?;
             Target::Relation(Box::new(output), delivery)
         }
-        (
-            None,
-            Destination::Files {
-                sink,
-                mark,
-                options,
-                target,
-                staging,
-            },
-        ) => {
-            let files = FileOutput::try_new(
-                sink,
-                mark,
-                options.clone(),
-                target.clone(),
-                staging.clone(),
-                &spec.plan,
-            )?;
-            // What was committed before a crash and not put.
-            files.publish(&shared.store).await?;
-            Target::Files(Box::new(files))
-        }
+        (None, Destination::Outbox { outbox, shape }) => Target::Outbox(Box::new(
+            OutboxOutput::new(Arc::clone(outbox), shape.clone()),
+        )),
         (None, Destination::Blackhole) => Target::Blackhole,
         (None, Destination::Subscriber) => {
             return Err(Error::Internal("a push query without a subscriber".into()));
@@ -703,7 +685,6 @@ async fn open(
         progress,
         dirty: false,
         last_commit_ms: i64::MIN / 2,
-        dirty_since_ms: 0,
         late: Late::new(),
         inflight: None,
         commits_unsettled: 0,

@@ -300,7 +300,7 @@ async fn run_query(
 }
 
 /// The limits that properties set.
-pub(super) fn limits(properties: &Properties) -> Limits {
+pub(crate) fn limits(properties: &Properties) -> Limits {
     let number = |name: &str| usize::try_from(properties.int(name)).unwrap_or(1);
     Limits {
         step_rows_max: number("step.max.rows"),
@@ -313,7 +313,7 @@ pub(super) fn limits(properties: &Properties) -> Limits {
 }
 
 /// Where properties have new queries start.
-pub(super) fn start_at(properties: &Properties) -> Start {
+pub(crate) fn start_at(properties: &Properties) -> Start {
     match properties.get("auto.offset.reset") {
         "latest" => Start::Latest,
         _ => Start::Earliest,

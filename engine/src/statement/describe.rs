@@ -18,6 +18,9 @@ pub(super) async fn run(session: &Session, name: &Name, extended: bool) -> Resul
         if let Some(info) = infos.iter().find(|info| info.id == name.value) {
             return query(info);
         }
+        if let Some(sink) = super::sink::describe(session, name).await? {
+            return Ok(sink);
+        }
         let names = catalog.relations().map(|r| r.name.as_str());
         return Err(fail(
             kappa_sql::Error::unknown(format!("{name} does not exist"))

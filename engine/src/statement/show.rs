@@ -18,7 +18,7 @@ pub(super) async fn run(session: &Session, kind: ShowKind, extended: bool) -> Re
         ShowKind::Topics { all } => topics(session, all).await,
         ShowKind::Functions => functions(),
         ShowKind::Properties => properties(session),
-        ShowKind::Sinks => sinks(session),
+        ShowKind::Sinks => super::sink::show(session).await,
         ShowKind::Types => {
             let types = session.engine.inner.catalog.read().types.clone();
             rows(vec![
@@ -86,7 +86,7 @@ fn relations(session: &Session, kind: Kind, extended: bool) -> Result<Response> 
 
 fn queries(session: &Session) -> Result<Response> {
     let mut infos = session.engine.queries();
-    infos.retain(|info| !info.id.starts_with(super::sink::PREFIX));
+    infos.retain(|info| !info.id.starts_with(super::sink::FEED));
     let text =
         |of: &dyn Fn(&crate::QueryInfo) -> String| Cells::Text(infos.iter().map(of).collect());
     let number = |of: &dyn Fn(&crate::QueryInfo) -> u64| {
@@ -110,45 +110,6 @@ fn queries(session: &Session) -> Result<Response> {
         (
             "statement",
             text(&|i| i.statement.split_whitespace().collect::<Vec<_>>().join(" ")),
-        ),
-    ])
-}
-
-fn sinks(session: &Session) -> Result<Response> {
-    let infos = session.engine.queries();
-    let catalog = session.engine.inner.catalog.read();
-    let sinks: Vec<_> = catalog.sinks.values().collect();
-    let text = |of: &dyn Fn(&crate::catalog::StoredSink) -> String| {
-        Cells::Text(sinks.iter().map(|sink| of(sink)).collect())
-    };
-    let info = |name: &str| infos.iter().find(|info| info.id == super::sink::id(name));
-    let number = |of: &dyn Fn(&crate::QueryInfo) -> u64| {
-        let value = |name: &str| info(name).map_or(0, of);
-        Cells::Number(
-            sinks
-                .iter()
-                .map(|sink| i64::try_from(value(&sink.name)).unwrap_or(i64::MAX))
-                .collect(),
-        )
-    };
-    rows(vec![
-        ("name", text(&|s| s.name.clone())),
-        ("source", text(&|s| s.sources.join(", "))),
-        ("path", text(&|s| s.options.path().to_owned())),
-        (
-            "state",
-            text(&|s| info(&s.name).map_or("", |i| i.state.name()).to_owned()),
-        ),
-        ("rows", number(&|i| i.rows_out)),
-        ("epoch", number(&|i| i.epoch)),
-        ("lag", number(&|i| i.lag)),
-        (
-            "error",
-            text(&|s| {
-                info(&s.name)
-                    .and_then(|i| i.error.clone())
-                    .unwrap_or_default()
-            }),
         ),
     ])
 }

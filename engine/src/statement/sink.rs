@@ -1,51 +1,34 @@
-//! CREATE SINK, DROP SINK, PAUSE and RESUME SINK: rows of a relation or a query written to files, or
-//! nowhere.
+//! CREATE SINK, DROP SINK, PAUSE and RESUME SINK, SHOW SINKS, DESCRIBE SINK.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kappa_sql::ast::{Name, Parsed, Properties, SinkInput, Statement};
-use kappa_sql::catalog::Catalog;
-use kappa_sql::planner::{ContinuousPlan, Target, plan_query, plan_select_all};
-use kappa_storage::files::{FileFormat, FileTarget};
+use kappa_sql::ast::{Name, Parsed, SinkInput, Statement};
 use kappa_storage::store::Durability;
 
-use super::create_as::{limits, start_at};
 use super::fail;
-use crate::catalog::{SinkOptions, StoredSink};
+use super::listing::{Cells, rows};
+use crate::QueryInfo;
+use crate::catalog::{Counters, StoredFeed, StoredSink, StoredWriter};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::plan::{self, StatePlace};
-use crate::query::files::{FileOptions, FileOutput};
 use crate::query::progress::Progress;
-use crate::query::task::{Destination, QueryHandle, QuerySpec};
+use crate::query::status::QueryState;
 use crate::response::Response;
 use crate::session::Session;
+use crate::sink::delivery::Cursor;
+use crate::sink::options::{SinkKind, SinkOptions};
+use crate::sink::outbox::Outbox;
+use crate::sink::rows::RowShape;
+use crate::sink::running::{Running, plan_input, start_feed, start_sink, start_writer, target};
+use crate::sink::status::TaskStatus;
+use crate::sink::units::Units;
+use crate::sink::writer::{WriterOptions, WriterProgress};
 use crate::state::StateTable;
 
-/// What the ids of sinks' queries begin with.
-pub(super) const PREFIX: &str = "SINK_";
-
-const PROPERTIES: [&str; 8] = [
-    "CONNECTOR",
-    "PATH",
-    "FORMAT",
-    "PARTITION_BY",
-    "ROLL_INTERVAL",
-    "ROLL_SIZE",
-    "ENDPOINT",
-    "REGION",
-];
-
-/// Longest time that rows wait for their file, unless ROLL_INTERVAL says otherwise.
-const ROLL_INTERVAL_MS: i64 = 60_000;
-/// Bytes of rows in memory at which a file is written, unless ROLL_SIZE says otherwise.
-const ROLL_BYTES: i64 = 128 << 20;
-
-/// The id of a sink's query.
-pub(super) fn id(name: &str) -> String {
-    format!("{PREFIX}{name}")
-}
+/// What the ids of feeds begin with.
+pub(super) const FEED: &str = "FEED_";
 
 pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Response> {
     let Statement::CreateSink {
@@ -60,7 +43,7 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
     let engine = &session.engine;
     let inner = &engine.inner;
     let _ddl = inner.ddl.lock().await;
-    if inner.catalog.read().sinks.contains_key(&name.value) {
+    if exists(session, name) {
         if *if_not_exists {
             return Ok(Response::Done(format!("sink {name} exists already")));
         }
@@ -78,221 +61,194 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
     }
     // What does not fit is said now, not when the first row comes.
     let plan = plan_input(&engine.catalog(), input).map_err(fail)?;
-    let (options, store_options) = options(with, name, &plan.columns).map_err(fail)?;
-    let mut counters = inner.catalog.read().counters;
-    let place = StatePlace {
-        store: Arc::clone(&inner.store),
-        first_table: counters.table,
-        transient: true,
-    };
-    let tables = plan::plan(&plan.plan, place).await?.tables;
-    let first_table = counters.table;
-    counters.table += tables;
-    let sink = StoredSink {
+    let shape = RowShape::of(&plan);
+    let options = SinkOptions::parse(with, name, &shape).map_err(fail)?;
+    let sources: Vec<String> = plan.sources.iter().map(|s| s.name.clone()).collect();
+    let mut sink = StoredSink {
         name: name.value.clone(),
         mark: format!("{:08x}", crate::engine::chance() as u32),
-        sources: plan.sources.iter().map(|s| s.name.clone()).collect(),
         statement: parsed.text.clone(),
-        options,
-        store_options,
-        first_table,
-        tables,
-        properties: session.properties.clone(),
+        secrets: BTreeMap::new(),
+        sources: sources.clone(),
+        feed: String::new(),
+        writer: None,
         paused: false,
     };
-    if let SinkOptions::Files(options) = &sink.options {
-        target(engine, &sink, options)?;
-    }
-    let mut commit = inner.store.begin();
-    sink.write(&mut commit)?;
-    counters.write(&mut commit)?;
-    inner.store.commit(commit, Durability::Sync)?;
-    {
-        let mut catalog = inner.catalog.write();
-        catalog.counters = counters;
-        catalog.sinks.insert(sink.name.clone(), sink.clone());
-    }
-    start(engine, &sink).await?;
-    Ok(Response::Done(match &sink.options {
-        SinkOptions::Files(options) => format!(
-            "sink {name} writes {} to {}",
-            match input {
-                SinkInput::Source(source) => source.to_string(),
-                SinkInput::Query(_) => "its rows".to_owned(),
+    target(engine, &sink, &options.kind)?;
+    let mut running = inner.sinks.lock().await;
+    let mut counters = inner.catalog.read().counters;
+    let blackhole = matches!(options.kind, SinkKind::Blackhole);
+    let shared = match (blackhole, input) {
+        (false, SinkInput::Source(source)) => shared_feed(session, &running, &source.value, name),
+        _ => None,
+    };
+    let mut new_feed = None;
+    if let Some(feed) = shared {
+        sink.feed = feed;
+    } else {
+        let place = StatePlace {
+            store: Arc::clone(&inner.store),
+            first_table: counters.table,
+            transient: true,
+        };
+        let tables = plan::plan(&plan.plan, place).await?.tables;
+        sink.feed = format!("{FEED}{}", counters.query);
+        new_feed = Some(StoredFeed {
+            id: sink.feed.clone(),
+            statement: parsed.text.clone(),
+            relation: match input {
+                SinkInput::Source(source) => Some(source.value.clone()),
+                SinkInput::Query(_) => None,
             },
-            options.path
-        ),
-        SinkOptions::Blackhole { .. } => format!("sink {name} counts its rows and drops them"),
+            sources,
+            blackhole,
+            first_table: counters.table,
+            tables,
+            properties: session.properties.clone(),
+        });
+        counters.query += 1;
+        // One number more for the outbox.
+        counters.table += tables + 1;
+    }
+    let mut new_writer = None;
+    if let SinkKind::Files { writer, .. } = &options.kind {
+        let shared = shared_writer(session, &running, &sink, writer);
+        sink.writer = Some(match shared {
+            Some(writer) => writer,
+            None => {
+                let id = format!("WRITER_{}", counters.query);
+                counters.query += 1;
+                new_writer = Some(StoredWriter {
+                    id: id.clone(),
+                    feed: sink.feed.clone(),
+                    options: writer.clone(),
+                });
+                id
+            }
+        });
+    }
+    register(
+        engine,
+        &sink,
+        new_feed.as_ref(),
+        new_writer.as_ref(),
+        counters,
+    )?;
+    if let Some(feed) = &new_feed {
+        start_feed(engine, &mut running, feed, true).await?;
+    }
+    if let Some(writer) = &new_writer {
+        start_writer(engine, &mut running, writer, true)?;
+    }
+    start_sink(engine, &mut running, &sink)?;
+    let what = match input {
+        SinkInput::Source(source) => source.to_string(),
+        SinkInput::Query(_) => "its rows".to_owned(),
+    };
+    Ok(Response::Done(match &options.kind {
+        SinkKind::Blackhole => format!("sink {name} counts its rows and drops them"),
+        kind => format!("sink {name} writes {what} to {}", kind.place()),
     }))
 }
 
-/// The plan of what a sink writes.
-fn plan_input(catalog: &Catalog, input: &SinkInput) -> kappa_sql::Result<ContinuousPlan> {
-    match input {
-        SinkInput::Source(source) => plan_select_all(catalog, source),
-        SinkInput::Query(query) => plan_query(catalog, query, Target::Push),
-    }
+fn exists(session: &Session, name: &Name) -> bool {
+    let catalog = session.engine.inner.catalog.read();
+    catalog.sinks.contains_key(&name.value) || catalog.old_sinks.contains_key(&name.value)
 }
 
-fn options(
-    with: &Properties,
-    name: &Name,
-    columns: &[kappa_sql::catalog::Column],
-) -> kappa_sql::Result<(SinkOptions, BTreeMap<String, String>)> {
-    if let Some(error) = with.unknown(&PROPERTIES) {
-        return Err(error);
-    }
-    let connectors = ["file", "s3", "blackhole"];
-    let connector = with.one_of("CONNECTOR", &connectors)?.ok_or_else(|| {
-        kappa_sql::Error::invalid("the property CONNECTOR is missing")
-            .at(name.span)
-            .hint("add CONNECTOR = 'file', 's3' or 'blackhole'")
+/// A feed of the same relation that still has everything from the beginning. The new sink is its
+/// reader from now on, so that nothing is given back meanwhile.
+fn shared_feed(
+    session: &Session,
+    running: &Running,
+    relation: &str,
+    sink: &Name,
+) -> Option<String> {
+    let catalog = session.engine.inner.catalog.read();
+    let mut feeds = catalog.feeds.values().filter(|feed| {
+        feed.relation.as_deref() == Some(relation) && feed.properties == session.properties
+    });
+    let feed = feeds.find(|feed| {
+        let outbox = running.outboxes.get(&feed.id);
+        outbox.is_some_and(|outbox| {
+            outbox.advance(&sink.value, 0);
+            let whole = outbox.is_whole();
+            if !whole {
+                outbox.detach(&sink.value);
+            }
+            whole
+        })
     })?;
-    if connector == "blackhole" {
-        if let Some(error) = with.unknown(&["CONNECTOR"]) {
-            return Err(error.hint("a blackhole has no other properties"));
-        }
-        return Ok((SinkOptions::Blackhole { blackhole: true }, BTreeMap::new()));
-    }
-    let path = with
-        .required_string("PATH")
-        .map_err(|error| error.or_at(name.span))?
-        .to_owned();
-    if (connector == "s3") != path.starts_with("s3://")
-        && let Some(property) = with.get("PATH")
-    {
-        return Err(property
-            .error(format!(
-                "PATH '{path}' does not fit CONNECTOR '{connector}'"
-            ))
-            .hint("s3://bucket/prefix for s3, a directory for file"));
-    }
-    let formats: Vec<&str> = FileFormat::ALL.iter().map(|(name, _)| *name).collect();
-    let format = with.one_of("FORMAT", &formats)?.unwrap_or("PARQUET");
-    let format = FileFormat::ALL
-        .iter()
-        .find(|(name, _)| *name == format)
-        .map_or(FileFormat::Parquet, |(_, format)| *format);
-    let mut partition_by = Vec::new();
-    if let Some(list) = with.string("PARTITION_BY")? {
-        for part in list.split(',').map(str::trim) {
-            let wanted = part.trim_matches(['`', '"']);
-            let exact = wanted.len() < part.len();
-            let wanted = if exact {
-                wanted.to_owned()
-            } else {
-                wanted.to_uppercase()
-            };
-            if !columns.iter().any(|column| column.name == wanted) {
-                let it = kappa_sql::Error::unknown(format!(
-                    "PARTITION_BY names {wanted}, which is not a column of the source"
-                ))
-                .did_you_mean(&wanted, columns.iter().map(|column| column.name.as_str()));
-                return Err(match with.get("PARTITION_BY") {
-                    Some(property) => it.at(property.value_span),
-                    None => it,
-                });
+    Some(feed.id.clone())
+}
+
+/// A writer of the sink's feed that makes the same files and still has all of them.
+fn shared_writer(
+    session: &Session,
+    running: &Running,
+    sink: &StoredSink,
+    options: &WriterOptions,
+) -> Option<String> {
+    let catalog = session.engine.inner.catalog.read();
+    let mut writers = catalog
+        .writers
+        .values()
+        .filter(|writer| writer.feed == sink.feed && writer.options == *options);
+    let writer = writers.find(|writer| {
+        let handle = running.writers.get(&writer.id);
+        handle.is_some_and(|handle| {
+            handle.units.advance(&sink.name, 0);
+            let whole = handle.units.is_whole();
+            if !whole {
+                handle.units.detach(&sink.name);
             }
-            partition_by.push(wanted);
-        }
+            whole
+        })
+    })?;
+    // Its files are all that the sink needs of the outbox.
+    if let Some(outbox) = running.outboxes.get(&sink.feed) {
+        outbox.detach(&sink.name);
     }
-    let roll_bytes = with
-        .int_between("ROLL_SIZE", 1, i64::MAX)?
-        .unwrap_or(ROLL_BYTES);
-    let mut store_options = BTreeMap::new();
-    for (property, setting) in [("ENDPOINT", "endpoint"), ("REGION", "region")] {
-        if let Some(value) = with.string(property)? {
-            store_options.insert(setting.to_owned(), value.to_owned());
-        }
-    }
-    let options = FileOptions {
-        path,
-        format,
-        partition_by,
-        roll_interval_ms: with
-            .duration_ms("ROLL_INTERVAL")?
-            .unwrap_or(ROLL_INTERVAL_MS),
-        roll_bytes: usize::try_from(roll_bytes).unwrap_or(usize::MAX),
-    };
-    Ok((SinkOptions::Files(options), store_options))
+    Some(writer.id.clone())
 }
 
-/// Where the sink's files go. Settings of the process (`s3.…`) stand under those of the statement.
-fn target(engine: &Engine, sink: &StoredSink, options: &FileOptions) -> Result<FileTarget> {
-    let mut settings = BTreeMap::new();
-    if options.path.starts_with("s3://") {
-        settings = engine.inner.config.s3_settings()?;
-        settings.extend(sink.store_options.clone());
+/// Makes the sink, and what is new for it, part of the catalog.
+fn register(
+    engine: &Engine,
+    sink: &StoredSink,
+    feed: Option<&StoredFeed>,
+    writer: Option<&StoredWriter>,
+    counters: Counters,
+) -> Result<()> {
+    let inner = &engine.inner;
+    let mut commit = inner.store.begin();
+    sink.write(&mut commit)?;
+    if let Some(feed) = feed {
+        feed.write(&mut commit)?;
     }
-    Ok(FileTarget::open(&options.path, &settings)?)
-}
-
-/// Where files wait until they are committed and put.
-fn staging(engine: &Engine) -> std::path::PathBuf {
-    engine.inner.config.data_dir.join("staging")
-}
-
-/// Starts a sink of the catalog, where its last commit left it.
-pub(crate) async fn start(engine: &Engine, sink: &StoredSink) -> Result<()> {
-    let types = engine.inner.catalog.read().types.clone();
-    let parsed = kappa_sql::parser::parse_with(&sink.statement, &types)
-        .map_err(|error| Error::statement(error, &sink.statement))?;
-    let Some(Statement::CreateSink { input, .. }) =
-        parsed.0.into_iter().next().map(|p| p.statement)
-    else {
-        return Err(Error::Internal(format!("sink {} has no input", sink.name)));
-    };
-    let plan = plan_input(&engine.catalog(), &input)
-        .map_err(|error| Error::statement(error, &sink.statement))?;
-    let mut limits = limits(&sink.properties);
-    let destination = match &sink.options {
-        SinkOptions::Files(options) => {
-            limits.commit_interval_ms = options.roll_interval_ms;
-            Destination::Files {
-                sink: sink.name.clone(),
-                mark: sink.mark.clone(),
-                options: options.clone(),
-                target: target(engine, sink, options)?,
-                staging: staging(engine),
-            }
-        }
-        SinkOptions::Blackhole { .. } => Destination::Blackhole,
-    };
-    let spec = QuerySpec {
-        id: id(&sink.name),
-        plan,
-        destination,
-        first_table: sink.first_table,
-        outbox: u32::MAX / 2,
-        limits,
-        start: start_at(&sink.properties),
-    };
-    let handle = QueryHandle::start(spec, engine.shared(), sink.paused);
-    engine.inner.infos.write().insert(
-        id(&sink.name),
-        (
-            sink.name.clone(),
-            sink.statement.clone(),
-            Arc::clone(&handle.status),
-        ),
-    );
-    engine
-        .inner
-        .queries
-        .lock()
-        .await
-        .insert(id(&sink.name), handle);
+    if let Some(writer) = writer {
+        writer.write(&mut commit)?;
+    }
+    Cursor::default().write(&sink.name, &mut commit)?;
+    counters.write(&mut commit)?;
+    inner.store.commit(commit, Durability::Sync)?;
+    let mut catalog = inner.catalog.write();
+    catalog.counters = counters;
+    catalog.sinks.insert(sink.name.clone(), sink.clone());
+    if let Some(feed) = feed {
+        catalog.feeds.insert(feed.id.clone(), feed.clone());
+    }
+    if let Some(writer) = writer {
+        catalog.writers.insert(writer.id.clone(), writer.clone());
+    }
     Ok(())
 }
 
 fn find(session: &Session, name: &Name) -> Result<StoredSink> {
     let catalog = session.engine.inner.catalog.read();
     catalog.sinks.get(&name.value).cloned().ok_or_else(|| {
-        fail(
-            kappa_sql::Error::unknown(format!("there is no sink {name}"))
-                .at(name.span)
-                .did_you_mean(&name.value, catalog.sinks.keys().map(String::as_str)),
-        )
+        let error = kappa_sql::Error::unknown(format!("there is no sink {name}")).at(name.span);
+        fail(error.did_you_mean(&name.value, catalog.sinks.keys().map(String::as_str)))
     })
 }
 
@@ -300,35 +256,96 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
     let engine = &session.engine;
     let inner = &engine.inner;
     let _ddl = inner.ddl.lock().await;
+    if inner.catalog.read().old_sinks.contains_key(&name.value) {
+        return drop_old(session, name).await;
+    }
     let sink = match find(session, name) {
         Ok(sink) => sink,
         Err(_) if if_exists => return Ok(Response::Done(format!("there is no sink {name}"))),
         Err(error) => return Err(error),
     };
-    let query = id(&sink.name);
-    let handle = inner.queries.lock().await.remove(&query);
-    if let Some(handle) = handle {
-        handle.stop().await;
+    let mut running = inner.sinks.lock().await;
+    if let Some(delivery) = running.deliveries.remove(&sink.name) {
+        delivery.stop().await;
     }
-    inner.infos.write().remove(&query);
+    running.statuses.remove(&sink.name);
+    let (feed, writer) = {
+        let catalog = inner.catalog.read();
+        let mut others = catalog
+            .sinks
+            .values()
+            .filter(|other| other.name != sink.name);
+        let last_of_feed = !others.clone().any(|other| other.feed == sink.feed);
+        let last_of_writer = !others.any(|other| other.writer == sink.writer);
+        let writer = sink.writer.clone().filter(|_| last_of_writer);
+        (
+            last_of_feed
+                .then(|| catalog.feeds.get(&sink.feed).cloned())
+                .flatten(),
+            writer,
+        )
+    };
+    if let Some(units) = sink.writer.as_ref().and_then(|w| running.writers.get(w)) {
+        units.units.detach(&sink.name);
+    }
+    if let Some(outbox) = running.outboxes.get(&sink.feed) {
+        outbox.detach(&sink.name);
+    }
     let mut commit = inner.store.begin();
     StoredSink::delete(&sink.name, &mut commit);
-    for table in sink.first_table..sink.first_table + sink.tables {
-        StateTable::delete(table, &mut commit);
+    Cursor::delete(&sink.name, &mut commit);
+    if let Some(writer) = &writer {
+        if let Some(handle) = running.writers.remove(writer) {
+            handle.stop().await;
+        }
+        if let Some(outbox) = running.outboxes.get(&sink.feed) {
+            outbox.detach(writer);
+        }
+        StoredWriter::delete(writer, &mut commit);
+        WriterProgress::delete(writer, &mut commit);
+        Units::delete(writer, &mut commit);
     }
-    Progress::delete(&query, &mut commit);
-    FileOutput::delete(&sink.name, &mut commit);
+    if let Some(feed) = &feed {
+        let handle = inner.queries.lock().await.remove(&feed.id);
+        if let Some(handle) = handle {
+            handle.stop().await;
+        }
+        inner.infos.write().remove(&feed.id);
+        running.outboxes.remove(&feed.id);
+        StoredFeed::delete(&feed.id, &mut commit);
+        for table in feed.first_table..feed.first_table + feed.tables {
+            StateTable::delete(table, &mut commit);
+        }
+        Progress::delete(&feed.id, &mut commit);
+        Outbox::delete(&feed.id, feed.outbox(), &mut commit);
+    }
     inner.store.commit(commit, Durability::Sync)?;
-    // What was never put. It would only take space.
-    std::mem::drop(std::fs::remove_dir_all(staging(engine).join(&sink.name)));
-    inner.catalog.write().sinks.remove(&sink.name);
+    let mut catalog = inner.catalog.write();
+    catalog.sinks.remove(&sink.name);
+    if let Some(writer) = &writer {
+        catalog.writers.remove(writer);
+        Units::delete_files(&inner.config.data_dir, writer);
+    }
+    if let Some(feed) = &feed {
+        catalog.feeds.remove(&feed.id);
+        Outbox::delete_files(&inner.config.data_dir, &feed.id);
+    }
+    let keeps = sink.writer.is_some();
     Ok(Response::Done(format!(
         "sink {name} dropped{}",
-        match sink.options {
-            SinkOptions::Files(_) => "; its files stay",
-            SinkOptions::Blackhole { .. } => "",
-        }
+        if keeps { "; its files stay" } else { "" }
     )))
+}
+
+/// Drops a sink of an older layout, of which nothing runs.
+async fn drop_old(session: &Session, name: &Name) -> Result<Response> {
+    let inner = &session.engine.inner;
+    let mut commit = inner.store.begin();
+    StoredSink::delete(&name.value, &mut commit);
+    inner.store.commit(commit, Durability::Sync)?;
+    inner.catalog.write().old_sinks.remove(&name.value);
+    inner.sinks.lock().await.statuses.remove(&name.value);
+    Ok(Response::Done(format!("sink {name} dropped")))
 }
 
 pub(super) async fn pause(session: &Session, name: &Name, pause: bool) -> Result<Response> {
@@ -339,19 +356,192 @@ pub(super) async fn pause(session: &Session, name: &Name, pause: bool) -> Result
     let mut commit = inner.store.begin();
     sink.write(&mut commit)?;
     inner.store.commit(commit, Durability::Sync)?;
-    inner
-        .catalog
-        .write()
-        .sinks
-        .insert(sink.name.clone(), sink.clone());
-    if let Some(handle) = inner.queries.lock().await.get(&id(&sink.name)) {
+    let blackhole = {
+        let mut catalog = inner.catalog.write();
+        catalog.sinks.insert(sink.name.clone(), sink.clone());
+        let feed = catalog.feeds.get(&sink.feed);
+        feed.is_some_and(|feed| feed.blackhole)
+    };
+    let running = inner.sinks.lock().await;
+    if let Some(delivery) = running.deliveries.get(&sink.name) {
         match pause {
-            true => handle.pause().await,
-            false => handle.resume().await,
+            true => delivery.pause().await,
+            false => delivery.resume().await,
         }
+    }
+    let queries = inner.queries.lock().await;
+    let feed = queries.get(&sink.feed);
+    match (pause, feed) {
+        // The feed goes on for the others, and what waits for this one is kept.
+        (true, Some(feed)) if blackhole => feed.pause().await,
+        (false, Some(feed)) => {
+            feed.resume().await;
+            if let Some(writer) = sink.writer.as_ref().and_then(|w| running.writers.get(w)) {
+                writer.resume().await;
+            }
+        }
+        _ => {}
     }
     Ok(Response::Done(format!(
         "sink {name} {}",
         if pause { "paused" } else { "resumed" }
     )))
+}
+
+/// A sink as SHOW SINKS has it.
+struct Shown {
+    name: String,
+    source: String,
+    place: String,
+    state: QueryState,
+    error: String,
+    rows: u64,
+    files: u64,
+    behind: u64,
+    behind_bytes: u64,
+    lag: u64,
+    statement: String,
+}
+
+async fn shown(session: &Session) -> Vec<Shown> {
+    let inner = &session.engine.inner;
+    let infos = session.engine.queries();
+    let running = inner.sinks.lock().await;
+    let catalog = inner.catalog.read();
+    let mut all = Vec::new();
+    for sink in catalog.sinks.values() {
+        let info = infos.iter().find(|info| info.id == sink.feed);
+        let status = running.statuses.get(&sink.name);
+        let writer = sink.writer.as_ref().and_then(|w| running.writers.get(w));
+        let (state, error) = worst(status, writer.map(|writer| &writer.status), info);
+        let get = |of: fn(&TaskStatus) -> u64| status.map_or(0, |status| of(status));
+        let blackhole = catalog.feeds.get(&sink.feed).is_some_and(|f| f.blackhole);
+        all.push(Shown {
+            name: sink.name.clone(),
+            source: sink.sources.join(", "),
+            place: place(&sink.statement),
+            state,
+            error: error.unwrap_or_default(),
+            rows: match (blackhole, info) {
+                (true, Some(info)) => info.rows_out,
+                _ => get(|status| TaskStatus::get(&status.rows)),
+            },
+            files: get(|status| TaskStatus::get(&status.files)),
+            behind: get(|status| TaskStatus::get(&status.behind)),
+            behind_bytes: get(|status| TaskStatus::get(&status.behind_bytes)),
+            lag: info.map_or(0, |info| info.lag),
+            statement: sink.statement.clone(),
+        });
+    }
+    for (name, statement) in &catalog.old_sinks {
+        let status = running.statuses.get(name);
+        let (state, error) = worst(status, None, None);
+        all.push(Shown {
+            name: name.clone(),
+            source: String::new(),
+            place: place(statement),
+            state,
+            error: error.unwrap_or_default(),
+            rows: 0,
+            files: 0,
+            behind: 0,
+            behind_bytes: 0,
+            lag: 0,
+            statement: statement.clone(),
+        });
+    }
+    all
+}
+
+/// The state that a person should know of first: the sink's own, its writer's, or its feed's.
+fn worst(
+    sink: Option<&Arc<TaskStatus>>,
+    writer: Option<&Arc<TaskStatus>>,
+    feed: Option<&QueryInfo>,
+) -> (QueryState, Option<String>) {
+    let own = sink.map(|status| status.state());
+    let writer = writer.map(|status| status.state());
+    let feed = feed.map(|info| (info.state, info.error.clone()));
+    let states = [own.clone(), writer, feed.clone()];
+    let failed = states
+        .into_iter()
+        .flatten()
+        .find(|(state, _)| matches!(state, QueryState::Error | QueryState::Retrying));
+    failed
+        .or(own)
+        .or(feed)
+        .unwrap_or((QueryState::Starting, None))
+}
+
+/// Where a statement's sink writes, for people.
+fn place(statement: &str) -> String {
+    let parsed = kappa_sql::parser::parse(statement);
+    let parsed = parsed.ok().and_then(|script| script.0.into_iter().next());
+    let Some(Statement::CreateSink { with, .. }) = parsed.map(|parsed| parsed.statement) else {
+        return String::new();
+    };
+    let text = |name: &str| with.string(name).ok().flatten().map(str::to_owned);
+    text("PATH")
+        .or_else(|| text("CONNECTOR"))
+        .unwrap_or_default()
+}
+
+pub(super) async fn show(session: &Session) -> Result<Response> {
+    let sinks = shown(session).await;
+    let text = |of: fn(&Shown) -> String| Cells::Text(sinks.iter().map(of).collect());
+    let number = |of: fn(&Shown) -> u64| {
+        let value = |sink: &Shown| i64::try_from(of(sink)).unwrap_or(i64::MAX);
+        Cells::Number(sinks.iter().map(value).collect())
+    };
+    rows(vec![
+        ("name", text(|s| s.name.clone())),
+        ("source", text(|s| s.source.clone())),
+        ("path", text(|s| s.place.clone())),
+        ("state", text(|s| s.state.name().to_owned())),
+        ("rows", number(|s| s.rows)),
+        ("files", number(|s| s.files)),
+        ("behind", number(|s| s.behind)),
+        ("behind_bytes", number(|s| s.behind_bytes)),
+        ("lag", number(|s| s.lag)),
+        ("error", text(|s| s.error.clone())),
+    ])
+}
+
+/// DESCRIBE of a sink; `None` when there is none of that name.
+pub(super) async fn describe(session: &Session, name: &Name) -> Result<Option<Response>> {
+    let all = shown(session).await;
+    let Some(sink) = all.into_iter().find(|sink| sink.name == name.value) else {
+        return Ok(None);
+    };
+    let mut facts = vec![
+        ("reads", sink.source),
+        ("writes", sink.place),
+        ("state", sink.state.name().to_owned()),
+        ("rows delivered", sink.rows.to_string()),
+        ("files delivered", sink.files.to_string()),
+        (
+            "waiting for the target",
+            format!("{} ({} bytes)", sink.behind, sink.behind_bytes),
+        ),
+        ("records yet to read", sink.lag.to_string()),
+    ];
+    if !sink.error.is_empty() {
+        facts.push(("error", sink.error));
+    }
+    if let Some(stored) = session.engine.inner.catalog.read().sinks.get(&sink.name) {
+        facts.push(("feed", stored.feed.clone()));
+        if let Some(writer) = &stored.writer {
+            facts.push(("writer", writer.clone()));
+        }
+        facts.push(("mark", stored.mark.clone()));
+    }
+    facts.push(("statement", sink.statement));
+    let (names, values): (Vec<_>, Vec<_>) = facts.into_iter().unzip();
+    Ok(Some(rows(vec![
+        (
+            "what",
+            Cells::Text(names.into_iter().map(str::to_owned).collect()),
+        ),
+        ("value", Cells::Text(values)),
+    ])?))
 }

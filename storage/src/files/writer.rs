@@ -1,97 +1,200 @@
-//! Rows into the bytes of a file: the same rows give the same bytes.
+//! Rows into a local file, batch by batch: the same rows give the same bytes.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::SchemaRef;
+use arrow::json::writer::LineDelimited;
 use arrow::record_batch::RecordBatch;
+use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
+use super::encoding::{Compression, FileEncoding, FileFormat};
 use crate::{Error, Result};
 
-/// How a file is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum FileFormat {
-    /// Apache Parquet, Zstandard-compressed.
-    Parquet,
-    /// A JSON object a line.
-    Json,
-    /// Comma-separated values under a line of names.
-    Csv,
+/// A file that is being written.
+pub struct FileWriter {
+    path: PathBuf,
+    file: File,
+    written: Arc<AtomicU64>,
+    rows: Rows,
 }
 
-impl FileFormat {
-    /// The formats by their names in SQL.
-    pub const ALL: [(&'static str, Self); 3] = [
-        ("PARQUET", Self::Parquet),
-        ("JSON", Self::Json),
-        ("CSV", Self::Csv),
-    ];
+enum Rows {
+    Parquet(Box<ArrowWriter<Counted<BufWriter<File>>>>),
+    Json(Box<arrow::json::Writer<Compressed, LineDelimited>>),
+    Csv(Box<arrow::csv::Writer<Compressed>>),
+}
 
-    /// What files of it end with.
-    pub fn extension(self) -> &'static str {
+impl fmt::Debug for FileWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileWriter({})", self.path.display())
+    }
+}
+
+impl FileWriter {
+    /// Begins a new file.
+    pub fn create(encoding: &FileEncoding, path: &Path, schema: &SchemaRef) -> Result<Self> {
+        let fail = |error: &dyn fmt::Display| Error::retryable(what(path), error);
+        let file = File::create(path).map_err(|error| fail(&error))?;
+        let written = Arc::new(AtomicU64::new(0));
+        let counted = Counted {
+            inner: BufWriter::new(file.try_clone().map_err(|error| fail(&error))?),
+            written: Arc::clone(&written),
+        };
+        let rows = match encoding.format {
+            FileFormat::Parquet => {
+                let writer =
+                    ArrowWriter::try_new(counted, schema.clone(), Some(encoding.parquet()))
+                        .map_err(|error| Error::external(what(path), error))?;
+                Rows::Parquet(Box::new(writer))
+            }
+            FileFormat::Json => Rows::Json(Box::new(
+                arrow::json::WriterBuilder::new()
+                    .with_explicit_nulls(true)
+                    .build(Compressed::new(encoding.compression, counted).map_err(|e| fail(&e))?),
+            )),
+            FileFormat::Csv => Rows::Csv(Box::new(
+                arrow::csv::WriterBuilder::new()
+                    .with_header(true)
+                    .build(Compressed::new(encoding.compression, counted).map_err(|e| fail(&e))?),
+            )),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            written,
+            rows,
+        })
+    }
+
+    /// Adds rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let fail = |error: &dyn fmt::Display| Error::retryable(what(&self.path), error);
+        match &mut self.rows {
+            Rows::Parquet(writer) => writer.write(batch).map_err(|error| fail(&error))?,
+            Rows::Json(writer) => writer.write(batch).map_err(|error| fail(&error))?,
+            Rows::Csv(writer) => writer.write(batch).map_err(|error| fail(&error))?,
+        }
+        Ok(())
+    }
+
+    /// Lets go of the memory that rows take which are not in the file yet.
+    pub fn release(&mut self) -> Result<()> {
+        if let Rows::Parquet(writer) = &mut self.rows {
+            writer
+                .flush()
+                .map_err(|error| Error::retryable(what(&self.path), error))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the file so far, with those that are about to be written.
+    pub fn size(&self) -> u64 {
+        let waiting = match &self.rows {
+            Rows::Parquet(writer) => writer.in_progress_size(),
+            Rows::Json(_) | Rows::Csv(_) => 0,
+        };
+        self.written.load(Ordering::Relaxed) + waiting as u64
+    }
+
+    /// Memory held, in bytes.
+    pub fn memory(&self) -> usize {
+        match &self.rows {
+            Rows::Parquet(writer) => writer.memory_size(),
+            Rows::Json(_) | Rows::Csv(_) => 0,
+        }
+    }
+
+    /// Ends the file and syncs it. Returns its length in bytes.
+    pub fn finish(self) -> Result<u64> {
+        let Self {
+            path, file, rows, ..
+        } = self;
+        let fail = |error: &dyn fmt::Display| Error::retryable(what(&path), error);
+        match rows {
+            Rows::Parquet(writer) => {
+                writer.close().map_err(|error| fail(&error))?;
+            }
+            Rows::Json(mut writer) => {
+                writer.finish().map_err(|error| fail(&error))?;
+                writer.into_inner().finish().map_err(|error| fail(&error))?;
+            }
+            Rows::Csv(writer) => {
+                writer.into_inner().finish().map_err(|error| fail(&error))?;
+            }
+        }
+        file.sync_all().map_err(|error| fail(&error))?;
+        Ok(file.metadata().map_err(|error| fail(&error))?.len())
+    }
+}
+
+fn what(path: &Path) -> String {
+    format!("write the file {}", path.display())
+}
+
+/// Counts what goes through.
+struct Counted<W> {
+    inner: W,
+    written: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.written.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Text on its way into a file.
+enum Compressed {
+    Plain(Counted<BufWriter<File>>),
+    Gzip(GzEncoder<Counted<BufWriter<File>>>),
+    Zstd(zstd::Encoder<'static, Counted<BufWriter<File>>>),
+}
+
+impl Compressed {
+    fn new(compression: Compression, out: Counted<BufWriter<File>>) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::None | Compression::Snappy => Self::Plain(out),
+            // Without a time in its header: the same rows, the same bytes.
+            Compression::Gzip => Self::Gzip(GzEncoder::new(out, flate2::Compression::default())),
+            Compression::Zstd => Self::Zstd(zstd::Encoder::new(out, 0)?),
+        })
+    }
+
+    fn finish(self) -> io::Result<()> {
         match self {
-            Self::Parquet => "parquet",
-            Self::Json => "jsonl",
-            Self::Csv => "csv",
+            Self::Plain(mut out) => out.flush(),
+            Self::Gzip(encoder) => encoder.finish()?.flush(),
+            Self::Zstd(encoder) => encoder.finish()?.flush(),
         }
     }
 }
 
-/// Writes rows to a new local file and syncs it. Returns its length in bytes.
-pub fn write_file(
-    format: FileFormat,
-    path: &Path,
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-) -> Result<u64> {
-    let what = || format!("write the file {}", path.display());
-    let io = |error: std::io::Error| Error::retryable(what(), error);
-    let file = File::create(path).map_err(io)?;
-    match format {
-        FileFormat::Parquet => {
-            let properties = WriterProperties::builder()
-                .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                .set_created_by("kappa".into())
-                .build();
-            let fail = |error: parquet::errors::ParquetError| Error::external(what(), error);
-            let mut writer =
-                ArrowWriter::try_new(BufWriter::new(&file), schema.clone(), Some(properties))
-                    .map_err(fail)?;
-            for batch in batches {
-                writer.write(batch).map_err(fail)?;
-            }
-            writer.close().map_err(fail)?;
-        }
-        FileFormat::Json => {
-            let fail = |error: arrow::error::ArrowError| Error::external(what(), error);
-            let mut out = BufWriter::new(&file);
-            let mut writer = arrow::json::WriterBuilder::new()
-                .with_explicit_nulls(true)
-                .build::<_, arrow::json::writer::LineDelimited>(&mut out);
-            for batch in batches {
-                writer.write(batch).map_err(fail)?;
-            }
-            writer.finish().map_err(fail)?;
-            drop(writer);
-            out.flush().map_err(io)?;
-        }
-        FileFormat::Csv => {
-            let fail = |error: arrow::error::ArrowError| Error::external(what(), error);
-            let mut writer = arrow::csv::WriterBuilder::new()
-                .with_header(true)
-                .build(BufWriter::new(&file));
-            for batch in batches {
-                writer.write(batch).map_err(fail)?;
-            }
-            writer.into_inner().flush().map_err(io)?;
+impl Write for Compressed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(out) => out.write(bytes),
+            Self::Gzip(out) => out.write(bytes),
+            Self::Zstd(out) => out.write(bytes),
         }
     }
-    file.sync_all().map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
-    Ok(length)
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(out) => out.flush(),
+            // Flushing a compressor in the middle costs size and changes the bytes.
+            Self::Gzip(_) | Self::Zstd(_) => Ok(()),
+        }
+    }
 }

@@ -1,0 +1,456 @@
+//! The task of a sink: takes what is ready, commits it at its target, and remembers how far it has
+//! come. Failures are its own: it tries again by itself, or waits for RESUME SINK.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kappa_storage::store::{Commit, Durability, Store, View};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::outbox::Outbox;
+use super::retry::Backoff;
+use super::status::TaskStatus;
+use super::target::{Committed, Target};
+use super::units::Units;
+use super::writing::{blocking, paths};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::query::status::QueryState;
+
+/// Longest time without a look at the clock, which tests move.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a sink may go on with what it is doing when it is to stop.
+const STOP: Duration = Duration::from_secs(3);
+/// Bytes of rows that are committed together, of what waits.
+const ROWS_BYTES_MAX: u64 = 32 << 20;
+
+/// What a sink takes.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Files that a writer made.
+    Units(Arc<Units>),
+    /// Rows as they come.
+    Rows(Arc<Outbox>),
+}
+
+/// What becomes of a sink that falls behind, and what that means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OutagePolicy {
+    pub(crate) kind: OutageKind,
+    /// Bytes that may wait.
+    pub(crate) bytes_max: u64,
+    /// How long they may wait, in milliseconds.
+    pub(crate) age_max_ms: i64,
+}
+
+/// What happens at the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OutageKind {
+    /// The feed stops reading until the sink has caught up.
+    Block,
+    /// More is kept on disk, without limit.
+    Spill,
+}
+
+impl OutageKind {
+    pub(crate) const ALL: [(&'static str, Self); 2] =
+        [("block", Self::Block), ("spill", Self::Spill)];
+}
+
+/// How far a sink has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    /// The last unit or epoch that is at the target.
+    pub(crate) last: u64,
+    /// Rows and files delivered, ever.
+    pub(crate) rows: u64,
+    pub(crate) files: u64,
+}
+
+impl Cursor {
+    pub(crate) fn read(store: &impl View, sink: &str) -> Result<Option<Self>> {
+        match store.get_meta(&key(sink))? {
+            None => Ok(None),
+            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        }
+    }
+
+    pub(crate) fn write(&self, sink: &str, commit: &mut Commit) -> Result<()> {
+        commit.put_meta(&key(sink), &serde_json::to_vec(self)?);
+        Ok(())
+    }
+
+    pub(crate) fn delete(sink: &str, commit: &mut Commit) {
+        commit.delete_meta(&key(sink));
+    }
+}
+
+fn key(sink: &str) -> Vec<u8> {
+    format!("cursor/{sink}").into_bytes()
+}
+
+enum Command {
+    /// Deliver all that is ready.
+    Flush(oneshot::Sender<Result<()>>),
+    Pause,
+    Resume,
+    Stop,
+}
+
+/// What a sink is made of.
+#[derive(Debug)]
+pub(crate) struct DeliverySpec {
+    pub(crate) sink: String,
+    pub(crate) source: Source,
+    /// The outbox of the feed, which the sink may hold up.
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) target: Target,
+    pub(crate) policy: OutagePolicy,
+    /// Least time between two commits of rows, in milliseconds.
+    pub(crate) interval_ms: i64,
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// A running sink.
+#[derive(Debug)]
+pub(crate) struct DeliveryHandle {
+    pub(crate) status: Arc<TaskStatus>,
+    commands: mpsc::Sender<Command>,
+    task: JoinHandle<()>,
+}
+
+impl DeliveryHandle {
+    pub(crate) fn start(spec: DeliverySpec, cursor: Cursor, paused: bool) -> Self {
+        let (commands, receiver) = mpsc::channel(16);
+        let status = Arc::new(TaskStatus::default());
+        status.rows.store(cursor.rows, Ordering::Relaxed);
+        status.files.store(cursor.files, Ordering::Relaxed);
+        if paused {
+            status.set_state(QueryState::Paused, None);
+        }
+        let task = Task {
+            spec,
+            status: Arc::clone(&status),
+            commands: receiver,
+            cursor,
+            committed_ms: i64::MIN / 2,
+            paused,
+        };
+        Self {
+            status,
+            commands,
+            task: tokio::spawn(Box::pin(task.run())),
+        }
+    }
+
+    /// Delivers all that is ready now.
+    pub(crate) fn flush(&self) -> impl Future<Output = Result<()>> + use<> {
+        let commands = self.commands.clone();
+        async move {
+            let (sender, receiver) = oneshot::channel();
+            drop(commands.send(Command::Flush(sender)).await);
+            receiver.await.unwrap_or(Ok(()))
+        }
+    }
+
+    pub(crate) async fn pause(&self) {
+        drop(self.commands.send(Command::Pause).await);
+    }
+
+    pub(crate) async fn resume(&self) {
+        drop(self.commands.send(Command::Resume).await);
+    }
+
+    /// Ends it after what it is doing, or in the middle of that when it takes long: the same portion
+    /// is committed again after a restart.
+    pub(crate) async fn stop(mut self) {
+        drop(self.commands.try_send(Command::Stop));
+        let ended = tokio::time::timeout(STOP, &mut self.task).await;
+        if ended.is_err() {
+            self.task.abort();
+            drop(self.task.await);
+        }
+    }
+}
+
+struct Task {
+    spec: DeliverySpec,
+    status: Arc<TaskStatus>,
+    commands: mpsc::Receiver<Command>,
+    cursor: Cursor,
+    /// When rows were committed last, on the monotonic clock.
+    committed_ms: i64,
+    paused: bool,
+}
+
+/// Why a run ended.
+enum Ended {
+    Stopped,
+    Paused,
+    Failed(Error),
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            self.look();
+            if self.paused {
+                self.status.set_state(QueryState::Paused, None);
+                match self.wait(None, None).await {
+                    true => continue,
+                    false => return,
+                }
+            }
+            let error = match self.run_once(&mut backoff).await {
+                Ended::Stopped => return,
+                Ended::Paused => {
+                    self.paused = true;
+                    continue;
+                }
+                Ended::Failed(error) => error,
+            };
+            let wait = error.is_retryable().then(|| backoff.next());
+            let state = match wait {
+                Some(_) => QueryState::Retrying,
+                None => QueryState::Error,
+            };
+            self.status.set_state(state, Some(error.to_string()));
+            if !self.wait(wait, Some(&error)).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits before the next try, at most `wait`; false when there is to be none.
+    async fn wait(&mut self, wait: Option<Duration>, error: Option<&Error>) -> bool {
+        let until = wait.map(|wait| tokio::time::Instant::now() + wait);
+        loop {
+            self.look();
+            let mut timeout = tokio::time::Instant::now() + LOOK;
+            if let Some(until) = until {
+                if until <= tokio::time::Instant::now() {
+                    return true;
+                }
+                timeout = timeout.min(until);
+            }
+            let Ok(command) = tokio::time::timeout_at(timeout, self.commands.recv()).await else {
+                continue;
+            };
+            match command {
+                None | Some(Command::Stop) => return false,
+                Some(Command::Resume) => {
+                    self.paused = false;
+                    return true;
+                }
+                Some(Command::Pause) => {
+                    self.paused = true;
+                    return true;
+                }
+                Some(Command::Flush(answer)) => {
+                    let result = match error {
+                        Some(error) => Err(Error::User(format!(
+                            "sink {} failed: {error}",
+                            self.spec.sink
+                        ))),
+                        None => Ok(()),
+                    };
+                    drop(answer.send(result));
+                }
+            }
+        }
+    }
+
+    async fn run_once(&mut self, backoff: &mut Backoff) -> Ended {
+        match self.spec.target.open().await {
+            Err(error) => return Ended::Failed(error),
+            // It has what the local note of it was too late for.
+            Ok(Some(last)) if last > self.cursor.last => {
+                if let Err(error) = self.catch_up(last).await {
+                    return Ended::Failed(error);
+                }
+            }
+            Ok(_) => {}
+        }
+        self.status.set_state(QueryState::Running, None);
+        let mut news = match &self.spec.source {
+            Source::Units(units) => units.subscribe(),
+            Source::Rows(outbox) => outbox.subscribe(),
+        };
+        loop {
+            match self.deliver(false).await {
+                Ok(true) => backoff.reset(),
+                Ok(false) => {}
+                Err(error) => return Ended::Failed(error),
+            }
+            self.look();
+            match self.next_command(&mut news).await {
+                Next::Look => {}
+                Next::Command(None | Some(Command::Stop)) => return Ended::Stopped,
+                Next::Command(Some(Command::Pause)) => return Ended::Paused,
+                Next::Command(Some(Command::Resume)) => {}
+                Next::Command(Some(Command::Flush(answer))) => match self.deliver(true).await {
+                    Ok(_) => drop(answer.send(Ok(()))),
+                    Err(error) => {
+                        let sink = &self.spec.sink;
+                        let shown = Error::User(format!("sink {sink} failed: {error}"));
+                        drop(answer.send(Err(shown)));
+                        return Ended::Failed(error);
+                    }
+                },
+            }
+        }
+    }
+
+    async fn next_command(&mut self, news: &mut watch::Receiver<u64>) -> Next {
+        tokio::select! {
+            command = self.commands.recv() => Next::Command(command),
+            changed = news.changed() => match changed {
+                Ok(()) => Next::Look,
+                Err(_) => Next::Command(None),
+            },
+            () = tokio::time::sleep(LOOK) => Next::Look,
+        }
+    }
+
+    /// The target has all up to `last`, which may not be more than there ever was.
+    async fn catch_up(&mut self, last: u64) -> Result<()> {
+        let newest = match &self.spec.source {
+            Source::Units(units) => units.newest(),
+            Source::Rows(outbox) => outbox.newest(),
+        };
+        if last > newest {
+            return Err(Error::User(format!(
+                "the target of sink {} has epoch {last}, but this data directory only {newest}: it is \
+                 an old copy, or lost data. Restore the newer one, or DROP the sink and create it again",
+                self.spec.sink
+            )));
+        }
+        self.passed(last, Committed::default()).await
+    }
+
+    /// Delivers what is ready; all of it at once with `all`. Whether there was anything.
+    async fn deliver(&mut self, all: bool) -> Result<bool> {
+        let mut any = false;
+        loop {
+            let some = match self.spec.source.clone() {
+                Source::Units(units) => self.deliver_unit(&units).await?,
+                Source::Rows(outbox) => self.deliver_rows(&outbox, all).await?,
+            };
+            if !some {
+                return Ok(any);
+            }
+            any = true;
+            self.look();
+            // Commands need not wait for all of a long queue.
+            if !all && !self.commands.is_empty() {
+                return Ok(any);
+            }
+        }
+    }
+
+    async fn deliver_unit(&mut self, units: &Units) -> Result<bool> {
+        let Some((number, unit)) = units.after(self.cursor.last) else {
+            return Ok(false);
+        };
+        let paths = paths(units, number, unit.files.len());
+        let committed = self.spec.target.commit_unit(number, &unit, &paths).await?;
+        self.passed(number, committed).await?;
+        Ok(true)
+    }
+
+    async fn deliver_rows(&mut self, outbox: &Arc<Outbox>, all: bool) -> Result<bool> {
+        let now_ms = self.spec.clock.monotonic_ms();
+        let waits = now_ms < self.committed_ms.saturating_add(self.spec.interval_ms);
+        if waits && !all {
+            return Ok(false);
+        }
+        let (after, from) = (self.cursor.last, Arc::clone(outbox));
+        let loaded = blocking(move || {
+            let (mut last, mut bytes, mut rows) = (after, 0, Vec::new());
+            while bytes < ROWS_BYTES_MAX
+                && let Some((epoch, segment)) = from.after(last)
+            {
+                rows.extend(from.load(epoch)?);
+                last = epoch;
+                bytes += segment.bytes;
+            }
+            Ok((last, rows))
+        });
+        let (last, rows) = loaded.await?;
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        let committed = self.spec.target.commit_rows(last, &rows).await?;
+        self.committed_ms = now_ms;
+        self.passed(last, committed).await?;
+        Ok(true)
+    }
+
+    /// Remembers that all up to `last` is at the target, and gives it back.
+    async fn passed(&mut self, last: u64, committed: Committed) -> Result<()> {
+        self.cursor.last = last;
+        self.cursor.rows += committed.rows;
+        self.cursor.files += committed.files;
+        let (cursor, store) = (self.cursor, Arc::clone(&self.spec.store));
+        let (sink, source) = (self.spec.sink.clone(), self.spec.source.clone());
+        let now_ms = self.spec.clock.monotonic_ms();
+        blocking(move || {
+            let mut commit = store.begin();
+            cursor.write(&sink, &mut commit)?;
+            store.commit(commit, Durability::Sync)?;
+            match source {
+                Source::Units(units) => {
+                    units.advance(&sink, last);
+                    units.trim()
+                }
+                Source::Rows(outbox) => {
+                    outbox.advance(&sink, last);
+                    outbox.trim(now_ms)
+                }
+            }
+        })
+        .await?;
+        self.status.rows.store(cursor.rows, Ordering::Relaxed);
+        self.status.files.store(cursor.files, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sees how much waits, and whether that is too much.
+    fn look(&self) {
+        let (count, bytes, oldest) = match &self.spec.source {
+            Source::Units(units) => units.backlog(self.cursor.last),
+            Source::Rows(outbox) => outbox.backlog(self.cursor.last),
+        };
+        let age_ms = oldest.map_or(0, |at_ms| self.spec.clock.now_ms().saturating_sub(at_ms));
+        self.status.behind.store(count, Ordering::Relaxed);
+        self.status.behind_bytes.store(bytes, Ordering::Relaxed);
+        self.status
+            .behind_ms
+            .store(age_ms.max(0).unsigned_abs(), Ordering::Relaxed);
+        let policy = &self.spec.policy;
+        let too_much = bytes > policy.bytes_max || age_ms > policy.age_max_ms;
+        let holds = too_much && policy.kind == OutageKind::Block;
+        self.spec.outbox.hold(
+            &self.spec.sink,
+            holds.then(|| {
+                format!(
+                    "waits for sink {}, which is {} MiB and {} s behind",
+                    self.spec.sink,
+                    bytes >> 20,
+                    age_ms / 1000
+                )
+            }),
+        );
+    }
+}
+
+enum Next {
+    Look,
+    Command(Option<Command>),
+}

@@ -1,0 +1,372 @@
+//! The outbox of a feed: the rows of each committed epoch, kept until every reader is past them.
+//!
+//! ```text
+//! meta:   outbox/<feed>/<epoch> -> Segment
+//! outbox: [number][epoch][0]    -> Arrow IPC stream         of a small segment
+//! <data directory>/outbox/<feed>/<epoch>.arrow              of a large one, synced before the commit
+//! ```
+//!
+//! A segment becomes durable in the commit of its epoch, together with the offsets that its rows came
+//! from. Large ones stand in files beside RocksDB: their bytes would go through its log, its memory
+//! and its tables, only to be deleted a moment later.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use kappa_storage::store::{Commit, Durability, Store, View};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::error::{Error, Result};
+
+/// Bytes of rows from which a segment stands in a file of its own.
+const FILE_BYTES_MIN: usize = 1 << 20;
+/// How long a new outbox keeps everything, so that the sinks which a script makes one after the other
+/// share it, and up to how many bytes.
+const KEPT_MS: i64 = 60_000;
+const KEPT_BYTES_MAX: u64 = 256 << 20;
+
+/// What is known of an epoch's rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Segment {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// When it was written, by the wall clock.
+    pub(crate) at_ms: i64,
+    /// Where the feed's sources go on after it: by source, partition and next offset.
+    pub(crate) offsets: Vec<BTreeMap<i32, i64>>,
+    in_file: bool,
+}
+
+/// The outbox of one feed. Written by its query, read by writers and sinks.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    feed: String,
+    number: u32,
+    directory: PathBuf,
+    store: Arc<Store>,
+    schema: SchemaRef,
+    state: Mutex<State>,
+    /// The last committed epoch that has rows.
+    newest: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    segments: BTreeMap<u64, Segment>,
+    /// Written, perhaps not yet committed.
+    pending: BTreeMap<u64, Segment>,
+    /// How far each reader has come: all up to this epoch is of no use to it.
+    readers: BTreeMap<String, u64>,
+    /// Readers that are too far behind for more to be written, and why.
+    held_by: BTreeMap<String, String>,
+    /// Until when nothing is given back, on the monotonic clock. `None`: something may have been.
+    keeps_until_ms: Option<i64>,
+}
+
+impl Outbox {
+    /// Opens the outbox of a feed: what its commits left. One that is new keeps its rows for a while.
+    pub(crate) fn open(
+        store: &Arc<Store>,
+        data_dir: &Path,
+        feed: &str,
+        number: u32,
+        schema: SchemaRef,
+        new_at_ms: Option<i64>,
+    ) -> Result<Self> {
+        let mut state = State {
+            keeps_until_ms: new_at_ms.map(|now_ms| now_ms + KEPT_MS),
+            ..State::default()
+        };
+        for (key, row) in store.scan_meta(prefix(feed).as_bytes())? {
+            let epoch = String::from_utf8_lossy(&key[prefix(feed).len()..]).parse();
+            let epoch = epoch.map_err(|_| Error::Internal("a segment without an epoch".into()))?;
+            state.segments.insert(epoch, serde_json::from_slice(&row)?);
+        }
+        let outbox = Self {
+            feed: feed.to_owned(),
+            number,
+            directory: directory(data_dir, feed),
+            store: Arc::clone(store),
+            schema,
+            newest: watch::Sender::new(last(&state)),
+            state: Mutex::new(state),
+        };
+        outbox.remove_strays();
+        Ok(outbox)
+    }
+
+    /// Files whose commit never came, or that are left from what was given back.
+    fn remove_strays(&self) {
+        let state = self.state.lock();
+        let Ok(entries) = std::fs::read_dir(&self.directory) else {
+            return;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            let epoch = stem.and_then(|stem| stem.parse::<u64>().ok());
+            let known = epoch.and_then(|epoch| state.segments.get(&epoch));
+            if !known.is_some_and(|segment| segment.in_file) {
+                // Only space is lost if it cannot be removed.
+                drop(std::fs::remove_file(path));
+            }
+        }
+    }
+
+    /// The columns of the rows.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Writes an epoch's rows, as part of the epoch's commit.
+    pub(crate) fn write(
+        &self,
+        epoch: u64,
+        batches: &[RecordBatch],
+        offsets: Vec<BTreeMap<i32, i64>>,
+        now_ms: i64,
+        commit: &mut Commit,
+    ) -> Result<()> {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if rows == 0 {
+            return Ok(());
+        }
+        let memory: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        let in_file = memory >= FILE_BYTES_MIN;
+        let bytes = match in_file {
+            true => self.write_file(epoch, batches)?,
+            false => {
+                let mut row = Vec::with_capacity(memory);
+                self.encode(&mut row, batches)?;
+                commit.put_outbox(self.number, epoch, 0, &row);
+                row.len() as u64
+            }
+        };
+        let segment = Segment {
+            rows: rows as u64,
+            bytes,
+            at_ms: now_ms,
+            offsets,
+            in_file,
+        };
+        commit.put_meta(&key(&self.feed, epoch), &serde_json::to_vec(&segment)?);
+        self.state.lock().pending.insert(epoch, segment);
+        Ok(())
+    }
+
+    fn write_file(&self, epoch: u64, batches: &[RecordBatch]) -> Result<u64> {
+        let path = self.path(epoch);
+        let failed = |error: &dyn std::fmt::Display| Error::External {
+            message: format!("write {}: {error}", path.display()),
+            retryable: true,
+        };
+        std::fs::create_dir_all(&self.directory).map_err(|error| failed(&error))?;
+        let mut file = File::create(&path).map_err(|error| failed(&error))?;
+        self.encode(&mut file, batches)
+            .map_err(|error| failed(&error))?;
+        file.sync_all().map_err(|error| failed(&error))?;
+        let directory = File::open(&self.directory).map_err(|error| failed(&error))?;
+        directory.sync_all().map_err(|error| failed(&error))?;
+        Ok(file.metadata().map_err(|error| failed(&error))?.len())
+    }
+
+    fn encode(&self, out: &mut dyn Write, batches: &[RecordBatch]) -> Result<()> {
+        let mut writer = StreamWriter::try_new(out, &self.schema)?;
+        for batch in batches {
+            writer.write(batch)?;
+        }
+        writer.finish()?;
+        Ok(())
+    }
+
+    /// The epochs up to this one are durable: their rows can be read.
+    pub(crate) fn committed(&self, epoch: u64) {
+        let mut state = self.state.lock();
+        let later = state.pending.split_off(&(epoch + 1));
+        let now = std::mem::replace(&mut state.pending, later);
+        state.segments.extend(now);
+        let newest = last(&state);
+        drop(state);
+        self.newest.send_if_modified(|last| {
+            let grown = newest > *last;
+            *last = newest.max(*last);
+            grown
+        });
+    }
+
+    /// What was written since the last commit is not durable: the query begins again there.
+    pub(crate) fn forget_pending(&self) {
+        self.state.lock().pending.clear();
+    }
+
+    /// To be told of new segments.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// The last epoch that has rows; 0 when none has.
+    pub(crate) fn newest(&self) -> u64 {
+        *self.newest.borrow()
+    }
+
+    /// The first segment after an epoch.
+    pub(crate) fn after(&self, epoch: u64) -> Option<(u64, Segment)> {
+        let state = self.state.lock();
+        let mut later = state.segments.range(epoch + 1..);
+        later
+            .next()
+            .map(|(epoch, segment)| (*epoch, segment.clone()))
+    }
+
+    /// Segments, bytes and the time of the oldest after an epoch.
+    pub(crate) fn backlog(&self, epoch: u64) -> (u64, u64, Option<i64>) {
+        let state = self.state.lock();
+        let mut backlog = (0, 0, None);
+        for segment in state
+            .segments
+            .range(epoch + 1..)
+            .map(|(_, segment)| segment)
+        {
+            backlog.0 += 1;
+            backlog.1 += segment.bytes;
+            backlog.2 = backlog.2.or(Some(segment.at_ms));
+        }
+        backlog
+    }
+
+    /// The rows of an epoch.
+    pub(crate) fn load(&self, epoch: u64) -> Result<Vec<RecordBatch>> {
+        let segment = self.state.lock().segments.get(&epoch).cloned();
+        let Some(segment) = segment else {
+            return Err(self.lost(epoch, "it was given back"));
+        };
+        if !segment.in_file {
+            let mut scan = self.store.scan_outbox(self.number, epoch..epoch + 1);
+            return match scan.next_row()? {
+                Some((_, row)) => self.decode(epoch, row),
+                None => Err(self.lost(epoch, "its row is gone")),
+            };
+        }
+        let file = File::open(self.path(epoch)).map_err(|error| self.lost(epoch, &error))?;
+        self.decode(epoch, BufReader::with_capacity(1 << 20, file))
+    }
+
+    fn decode(&self, epoch: u64, bytes: impl Read) -> Result<Vec<RecordBatch>> {
+        let reader = StreamReader::try_new(bytes, None);
+        let batches = reader.and_then(|reader| reader.collect::<std::result::Result<_, _>>());
+        batches.map_err(|error| self.lost(epoch, &error))
+    }
+
+    fn lost(&self, epoch: u64, error: impl std::fmt::Display) -> Error {
+        Error::External {
+            message: format!("read epoch {epoch} of the outbox {}: {error}", self.feed),
+            retryable: false,
+        }
+    }
+
+    /// Adds a reader, which needs nothing up to `epoch`; or tells how far it has come. Its position
+    /// must be durable.
+    pub(crate) fn advance(&self, reader: &str, epoch: u64) {
+        self.state.lock().readers.insert(reader.to_owned(), epoch);
+    }
+
+    /// Removes a reader.
+    pub(crate) fn detach(&self, reader: &str) {
+        let mut state = self.state.lock();
+        state.readers.remove(reader);
+        state.held_by.remove(reader);
+    }
+
+    /// Whether a new reader can have everything that was ever written.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state.lock().keeps_until_ms.is_some()
+    }
+
+    /// Gives back what all readers are past. `now_ms` is by the monotonic clock.
+    pub(crate) fn trim(&self, now_ms: i64) -> Result<()> {
+        let mut state = self.state.lock();
+        if let Some(until_ms) = state.keeps_until_ms {
+            let bytes: u64 = state.segments.values().map(|segment| segment.bytes).sum();
+            if now_ms < until_ms && bytes <= KEPT_BYTES_MAX {
+                return Ok(());
+            }
+            state.keeps_until_ms = None;
+        }
+        let Some(passed) = state.readers.values().min().copied() else {
+            return Ok(());
+        };
+        let kept = state.segments.split_off(&(passed + 1));
+        let gone = std::mem::replace(&mut state.segments, kept);
+        drop(state);
+        let Some((&last, _)) = gone.last_key_value() else {
+            return Ok(());
+        };
+        let mut commit = self.store.begin();
+        for epoch in gone.keys() {
+            commit.delete_meta(&key(&self.feed, *epoch));
+        }
+        commit.delete_outbox_range(self.number, 0..last + 1);
+        // After a crash they may be back; whoever needs them no more says so again.
+        self.store.commit(commit, Durability::NoSync)?;
+        for (epoch, segment) in gone {
+            if segment.in_file {
+                drop(std::fs::remove_file(self.path(epoch)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that a reader is too far behind, or that it no longer is.
+    pub(crate) fn hold(&self, reader: &str, why: Option<String>) {
+        let mut state = self.state.lock();
+        match why {
+            Some(why) => state.held_by.insert(reader.to_owned(), why),
+            None => state.held_by.remove(reader),
+        };
+    }
+
+    /// Why nothing more may be written for now.
+    pub(crate) fn held_up(&self) -> Option<String> {
+        self.state.lock().held_by.values().next().cloned()
+    }
+
+    /// Removes an outbox in a commit. Its files go with [`Outbox::delete_files`].
+    pub(crate) fn delete(feed: &str, number: u32, commit: &mut Commit) {
+        commit.delete_meta_prefix(prefix(feed).as_bytes());
+        commit.delete_outbox(number);
+    }
+
+    /// Removes the files of an outbox that was deleted.
+    pub(crate) fn delete_files(data_dir: &Path, feed: &str) {
+        // Left behind, they would only take space.
+        drop(std::fs::remove_dir_all(directory(data_dir, feed)));
+    }
+
+    fn path(&self, epoch: u64) -> PathBuf {
+        self.directory.join(format!("{epoch:020}.arrow"))
+    }
+}
+
+fn directory(data_dir: &Path, feed: &str) -> PathBuf {
+    data_dir.join("outbox").join(feed)
+}
+
+fn prefix(feed: &str) -> String {
+    format!("outbox/{feed}/")
+}
+
+fn key(feed: &str, epoch: u64) -> Vec<u8> {
+    format!("{}{epoch:020}", prefix(feed)).into_bytes()
+}
+
+fn last(state: &State) -> u64 {
+    state.segments.keys().next_back().copied().unwrap_or(0)
+}

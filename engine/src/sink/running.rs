@@ -1,0 +1,297 @@
+//! The sinks that run: their feeds' outboxes, their writers and their deliveries, and how they are
+//! started from the catalog.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kappa_sql::ast::{Parsed, SinkInput, Statement};
+use kappa_sql::catalog::Catalog;
+use kappa_sql::planner::{ContinuousPlan, Target as PlanTarget, plan_query, plan_select_all};
+use kappa_storage::files::{FileTarget, Provider};
+
+use super::delivery::{Cursor, DeliveryHandle, DeliverySpec, Source};
+use super::options::{SinkKind, SinkOptions};
+use super::outbox::Outbox;
+use super::rows::RowShape;
+use super::status::TaskStatus;
+use super::target::{FilesTarget, Target};
+use super::units::Units;
+use super::writer::WriterProgress;
+use super::writing::{WriterHandle, WriterSpec};
+use crate::catalog::{StoredFeed, StoredSink, StoredWriter};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::query::status::QueryState;
+use crate::query::task::{Destination, QueryHandle, QuerySpec};
+use crate::statement::create_as::{limits, start_at};
+
+/// All that runs for sinks, by id or name.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    pub(crate) outboxes: BTreeMap<String, Arc<Outbox>>,
+    pub(crate) writers: BTreeMap<String, WriterHandle>,
+    pub(crate) deliveries: BTreeMap<String, DeliveryHandle>,
+    /// Of deliveries, and of sinks that could not be started.
+    pub(crate) statuses: BTreeMap<String, Arc<TaskStatus>>,
+}
+
+/// A CREATE SINK of the catalog, read again.
+pub(crate) struct Reread {
+    pub(crate) plan: ContinuousPlan,
+    pub(crate) shape: RowShape,
+    pub(crate) options: SinkOptions,
+}
+
+/// The plan of what a sink writes.
+pub(crate) fn plan_input(
+    catalog: &Catalog,
+    input: &SinkInput,
+) -> kappa_sql::Result<ContinuousPlan> {
+    match input {
+        SinkInput::Source(source) => plan_select_all(catalog, source),
+        SinkInput::Query(query) => plan_query(catalog, query, PlanTarget::Push),
+    }
+}
+
+/// Reads a stored CREATE SINK.
+fn reread(engine: &Engine, statement: &str) -> Result<Reread> {
+    let types = engine.inner.catalog.read().types.clone();
+    let fail = |error| Error::statement(error, statement);
+    let parsed = kappa_sql::parser::parse_with(statement, &types).map_err(fail)?;
+    let Some(Parsed {
+        statement: Statement::CreateSink {
+            input, with, name, ..
+        },
+        ..
+    }) = parsed.0.into_iter().next()
+    else {
+        return Err(Error::Internal(format!("no sink is made by {statement}")));
+    };
+    let plan = plan_input(&engine.catalog(), &input).map_err(fail)?;
+    let shape = RowShape::of(&plan);
+    let options = SinkOptions::parse(&with, &name, &shape).map_err(fail)?;
+    Ok(Reread {
+        plan,
+        shape,
+        options,
+    })
+}
+
+/// Starts all feeds, writers and sinks of the catalog. What cannot be started is shown as such; the
+/// others run.
+pub(crate) async fn start_all(engine: &Engine) {
+    let inner = &engine.inner;
+    let catalog = inner.catalog.read().clone();
+    let mut running = inner.sinks.lock().await;
+    let mut failed: BTreeMap<&str, Error> = BTreeMap::new();
+    for feed in catalog.feeds.values() {
+        if let Err(error) = start_feed(engine, &mut running, feed, false).await {
+            failed.insert(&feed.id, error);
+        }
+    }
+    for writer in catalog.writers.values() {
+        if let Err(error) = start_writer(engine, &mut running, writer, false) {
+            failed.insert(&writer.feed, error);
+        }
+    }
+    for sink in catalog.sinks.values() {
+        let started = match failed.get(sink.feed.as_str()) {
+            Some(error) => Err(error.clone()),
+            None => start_sink(engine, &mut running, sink),
+        };
+        if let Err(error) = started {
+            show_failed(&mut running, &sink.name, &error.to_string());
+        }
+    }
+    for name in catalog.old_sinks.keys() {
+        let error = "it was made by an older Kappa: DROP it and create it again";
+        show_failed(&mut running, name, error);
+    }
+}
+
+fn show_failed(running: &mut Running, name: &str, error: &str) {
+    let status = Arc::new(TaskStatus::default());
+    status.set_state(QueryState::Error, Some(error.to_owned()));
+    running.statuses.insert(name.to_owned(), status);
+}
+
+/// Opens a feed's outbox and starts its query, where its last commit left it.
+pub(crate) async fn start_feed(
+    engine: &Engine,
+    running: &mut Running,
+    feed: &StoredFeed,
+    new: bool,
+) -> Result<()> {
+    let inner = &engine.inner;
+    let Reread { plan, shape, .. } = reread(engine, &feed.statement)?;
+    let destination = if feed.blackhole {
+        Destination::Blackhole
+    } else {
+        let outbox = Arc::new(Outbox::open(
+            &inner.store,
+            &inner.config.data_dir,
+            &feed.id,
+            feed.outbox(),
+            Arc::clone(&shape.schema),
+            new.then(|| inner.clock.monotonic_ms()),
+        )?);
+        running
+            .outboxes
+            .insert(feed.id.clone(), Arc::clone(&outbox));
+        Destination::Outbox { outbox, shape }
+    };
+    let spec = QuerySpec {
+        id: feed.id.clone(),
+        plan,
+        destination,
+        first_table: feed.first_table,
+        outbox: feed.outbox(),
+        limits: limits(&feed.properties),
+        start: start_at(&feed.properties),
+    };
+    let paused = feed.blackhole && is_paused(engine, &feed.id);
+    let handle = QueryHandle::start(spec, engine.shared(), paused);
+    inner.infos.write().insert(
+        feed.id.clone(),
+        (
+            feed.sources.join(", "),
+            feed.statement.clone(),
+            Arc::clone(&handle.status),
+        ),
+    );
+    inner.queries.lock().await.insert(feed.id.clone(), handle);
+    Ok(())
+}
+
+/// Whether the sink of a feed that has just one is paused.
+fn is_paused(engine: &Engine, feed: &str) -> bool {
+    let catalog = engine.inner.catalog.read();
+    let mut sinks = catalog.sinks.values().filter(|sink| sink.feed == feed);
+    sinks.any(|sink| sink.paused)
+}
+
+fn outbox(running: &Running, feed: &str) -> Result<Arc<Outbox>> {
+    let found = running.outboxes.get(feed).cloned();
+    found.ok_or_else(|| Error::Internal(format!("there is no outbox of {feed}")))
+}
+
+/// Starts a writer, where its last commit left it.
+pub(crate) fn start_writer(
+    engine: &Engine,
+    running: &mut Running,
+    writer: &StoredWriter,
+    new: bool,
+) -> Result<()> {
+    let inner = &engine.inner;
+    let outbox = outbox(running, &writer.feed)?;
+    let progress = WriterProgress::read(inner.store.as_ref(), &writer.id)?.unwrap_or_default();
+    outbox.advance(&writer.id, progress.cursor);
+    let units = Units::open(&inner.store, &inner.config.data_dir, &writer.id, new)?;
+    let handle = WriterHandle::start(WriterSpec {
+        id: writer.id.clone(),
+        options: writer.options.clone(),
+        store: Arc::clone(&inner.store),
+        outbox,
+        units: Arc::new(units),
+        clock: Arc::clone(&inner.clock),
+    });
+    running.writers.insert(writer.id.clone(), handle);
+    Ok(())
+}
+
+/// Starts a sink, where its cursor is.
+pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSink) -> Result<()> {
+    let inner = &engine.inner;
+    let Reread { options, .. } = reread(engine, &sink.statement)?;
+    let Some(target) = target(engine, sink, &options.kind)? else {
+        // Its query is all there is.
+        return Ok(());
+    };
+    let outbox = outbox(running, &sink.feed)?;
+    let cursor = Cursor::read(inner.store.as_ref(), &sink.name)?.unwrap_or_default();
+    let source = match &sink.writer {
+        None => {
+            outbox.advance(&sink.name, cursor.last);
+            Source::Rows(Arc::clone(&outbox))
+        }
+        Some(writer) => {
+            let writer = running.writers.get(writer);
+            let writer = writer.ok_or_else(|| Error::Internal("a sink has no writer".into()))?;
+            writer.units.advance(&sink.name, cursor.last);
+            Source::Units(Arc::clone(&writer.units))
+        }
+    };
+    let spec = DeliverySpec {
+        sink: sink.name.clone(),
+        source,
+        outbox,
+        target,
+        policy: options.policy,
+        interval_ms: 0,
+        store: Arc::clone(&inner.store),
+        clock: Arc::clone(&inner.clock),
+    };
+    let handle = DeliveryHandle::start(spec, cursor, sink.paused);
+    let status = Arc::clone(&handle.status);
+    running.statuses.insert(sink.name.clone(), status);
+    running.deliveries.insert(sink.name.clone(), handle);
+    Ok(())
+}
+
+/// Where a sink's rows land; `None` for one that drops them.
+pub(crate) fn target(
+    engine: &Engine,
+    sink: &StoredSink,
+    kind: &SinkKind,
+) -> Result<Option<Target>> {
+    Ok(match kind {
+        SinkKind::Blackhole => None,
+        SinkKind::Files {
+            path,
+            prefix,
+            commits,
+            settings,
+            writer,
+        } => {
+            // Settings of the process stand under those of the statement.
+            let mut all = match Provider::of(path) {
+                Some(Provider::S3) => engine.inner.config.settings("s3.")?,
+                Some(Provider::Gcs) => engine.inner.config.settings("gcs.")?,
+                Some(Provider::Azure) => engine.inner.config.settings("azure.")?,
+                Some(Provider::Local) | None => BTreeMap::new(),
+            };
+            all.extend(settings.clone());
+            Some(Target::Files(FilesTarget {
+                target: FileTarget::open(path, &all)?,
+                prefix: prefix.clone(),
+                mark: sink.mark.clone(),
+                extension: writer.encoding.extension(),
+                commits: *commits,
+            }))
+        }
+    })
+}
+
+impl Running {
+    /// Delivers all that the outboxes have now. Does not hold on to what runs meanwhile.
+    pub(crate) fn flush(&self) -> impl Future<Output = Result<()>> + use<> {
+        let writers: Vec<_> = self.writers.values().map(WriterHandle::flush).collect();
+        let deliveries = self.deliveries.values().map(DeliveryHandle::flush);
+        let deliveries: Vec<_> = deliveries.collect();
+        async move {
+            futures::future::try_join_all(writers).await?;
+            // Each to its end, so that one which fails does not cut the others short.
+            let delivered = futures::future::join_all(deliveries).await;
+            delivered.into_iter().collect()
+        }
+    }
+
+    /// Ends everything.
+    pub(crate) async fn stop(&mut self) {
+        let deliveries = std::mem::take(&mut self.deliveries).into_values();
+        futures::future::join_all(deliveries.map(DeliveryHandle::stop)).await;
+        let writers = std::mem::take(&mut self.writers).into_values();
+        futures::future::join_all(writers.map(WriterHandle::stop)).await;
+        self.outboxes.clear();
+    }
+}

@@ -1,0 +1,217 @@
+//! The units of a writer: files of rows on local disk that sinks put into their places.
+//!
+//! ```text
+//! meta: unit/<writer>/<number> -> Unit      staging/<writer>/<number>-<index>: its files, synced
+//! ```
+//!
+//! A unit's files never change, so every try to put it writes the same bytes. It is kept until every
+//! sink of the writer has it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kappa_storage::store::{Commit, Durability, Store, View};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::error::{Error, Result};
+
+/// Files that reach a sink together, or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unit {
+    pub(crate) files: Vec<UnitFile>,
+    /// When it was written, by the wall clock.
+    pub(crate) at_ms: i64,
+}
+
+/// A file of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnitFile {
+    /// The directory it belongs to: empty, or with a `/` at its end.
+    pub(crate) place: String,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// Least and greatest time of its rows.
+    pub(crate) times: [i64; 2],
+}
+
+impl Unit {
+    pub(crate) fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// The units of one writer.
+#[derive(Debug)]
+pub(crate) struct Units {
+    writer: String,
+    directory: PathBuf,
+    store: Arc<Store>,
+    state: Mutex<State>,
+    newest: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    units: BTreeMap<u64, Unit>,
+    /// The last unit that each sink has.
+    readers: BTreeMap<String, u64>,
+    /// Whether no unit was given back yet; none is while the outbox keeps everything.
+    whole: bool,
+}
+
+impl Units {
+    /// Opens the units of a writer: what its commits left.
+    pub(crate) fn open(
+        store: &Arc<Store>,
+        data_dir: &Path,
+        writer: &str,
+        new: bool,
+    ) -> Result<Self> {
+        let mut units = BTreeMap::new();
+        for (key, row) in store.scan_meta(prefix(writer).as_bytes())? {
+            let number = String::from_utf8_lossy(&key[prefix(writer).len()..]).parse();
+            let number = number.map_err(|_| Error::Internal("a unit without a number".into()))?;
+            units.insert(number, serde_json::from_slice(&row)?);
+        }
+        let newest = units.keys().next_back().copied().unwrap_or(0);
+        Ok(Self {
+            writer: writer.to_owned(),
+            directory: directory(data_dir, writer),
+            store: Arc::clone(store),
+            state: Mutex::new(State {
+                units,
+                readers: BTreeMap::new(),
+                whole: new,
+            }),
+            newest: watch::Sender::new(newest),
+        })
+    }
+
+    /// The directory of the files, made if absent.
+    pub(crate) fn directory(&self) -> Result<&Path> {
+        std::fs::create_dir_all(&self.directory).map_err(|error| Error::External {
+            message: format!("make the directory {}: {error}", self.directory.display()),
+            retryable: true,
+        })?;
+        Ok(&self.directory)
+    }
+
+    /// A file of a unit.
+    pub(crate) fn path(&self, number: u64, index: usize) -> PathBuf {
+        self.directory.join(format!("{number:012}-{index}"))
+    }
+
+    /// Writes a unit into a commit. Its files must be durable.
+    pub(crate) fn write(&self, number: u64, unit: &Unit, commit: &mut Commit) -> Result<()> {
+        commit.put_meta(&key(&self.writer, number), &serde_json::to_vec(unit)?);
+        Ok(())
+    }
+
+    /// The commit of the unit is durable.
+    pub(crate) fn committed(&self, number: u64, unit: Unit) {
+        self.state.lock().units.insert(number, unit);
+        self.newest.send_replace(number);
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// The last unit's number, of those that are still here; 0 when there is none.
+    pub(crate) fn newest(&self) -> u64 {
+        *self.newest.borrow()
+    }
+
+    /// The first unit after a number.
+    pub(crate) fn after(&self, number: u64) -> Option<(u64, Unit)> {
+        let state = self.state.lock();
+        let mut later = state.units.range(number + 1..);
+        later.next().map(|(number, unit)| (*number, unit.clone()))
+    }
+
+    /// Units, bytes and the time of the oldest after a number.
+    pub(crate) fn backlog(&self, number: u64) -> (u64, u64, Option<i64>) {
+        let state = self.state.lock();
+        let mut backlog = (0, 0, None);
+        for unit in state.units.range(number + 1..).map(|(_, unit)| unit) {
+            backlog.0 += 1;
+            backlog.1 += unit.bytes();
+            backlog.2 = backlog.2.or(Some(unit.at_ms));
+        }
+        backlog
+    }
+
+    /// Whether a new sink can have everything that was ever written.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state.lock().whole
+    }
+
+    /// Adds a sink that has all up to `number`, or tells how far it has come. That must be durable.
+    pub(crate) fn advance(&self, sink: &str, number: u64) {
+        self.state.lock().readers.insert(sink.to_owned(), number);
+    }
+
+    /// Removes a sink. Returns whether it was the last one.
+    pub(crate) fn detach(&self, sink: &str) -> bool {
+        let mut state = self.state.lock();
+        state.readers.remove(sink);
+        state.readers.is_empty()
+    }
+
+    /// Gives back what all sinks have.
+    pub(crate) fn trim(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        let Some(passed) = state.readers.values().min().copied() else {
+            return Ok(());
+        };
+        let kept = state.units.split_off(&(passed + 1));
+        let gone = std::mem::replace(&mut state.units, kept);
+        state.whole &= gone.is_empty();
+        drop(state);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut commit = self.store.begin();
+        for number in gone.keys() {
+            commit.delete_meta(&key(&self.writer, *number));
+        }
+        // After a crash they may be back; the sinks' own positions say that they are done.
+        self.store.commit(commit, Durability::NoSync)?;
+        for (number, unit) in gone {
+            for index in 0..unit.files.len() {
+                // Left behind, it would only take space: numbers are never used again.
+                drop(std::fs::remove_file(self.path(number, index)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the units of a writer in a commit. Their files go with [`Units::delete_files`].
+    pub(crate) fn delete(writer: &str, commit: &mut Commit) {
+        commit.delete_meta_prefix(prefix(writer).as_bytes());
+    }
+
+    /// Removes what was never put.
+    pub(crate) fn delete_files(data_dir: &Path, writer: &str) {
+        drop(std::fs::remove_dir_all(directory(data_dir, writer)));
+    }
+}
+
+fn directory(data_dir: &Path, writer: &str) -> PathBuf {
+    data_dir.join("staging").join(writer)
+}
+
+fn prefix(writer: &str) -> String {
+    format!("unit/{writer}/")
+}
+
+fn key(writer: &str, number: u64) -> Vec<u8> {
+    format!("{}{number:020}", prefix(writer)).into_bytes()
+}

@@ -1,0 +1,465 @@
+//! Rows of an outbox into files: which rows are in which file, and when a file is done.
+//!
+//! A file is done (it *rolls*) between two epochs, by its size, its rows, its age, its idleness, or
+//! because stream time has passed its directory. What rolls together is one unit, committed with how
+//! far the writer has come. Directories roll at different epochs, so that is
+//!
+//! ```text
+//! meta: writer/<id> -> cursor: all rows up to this epoch are in units
+//!                      ahead:  directory -> epoch up to which its rows are, too
+//! ```
+//!
+//! and after a crash the epochs after the cursor are read again, without what is ahead.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::compute::{concat_batches, max, min};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use kappa_sql::column;
+use kappa_storage::files::{FileEncoding, FileWriter};
+use kappa_storage::store::{Commit, Durability, Store, View};
+use serde::{Deserialize, Serialize};
+
+use super::place::{Place, Placement};
+use super::units::{Unit, UnitFile, Units};
+use crate::error::Result;
+
+/// Memory for rows on their way into files, in bytes.
+const MEMORY_MAX: usize = 64 << 20;
+/// Bytes of a file's rows in memory at which they are encoded.
+const CHUNK_BYTES: usize = 8 << 20;
+/// Column that numbers the rows of a unit, where their order counts.
+pub(crate) const SEQUENCE: &str = "ROWSEQ";
+
+/// How files are written and when they roll. Sinks with equal options share a writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WriterOptions {
+    pub(crate) encoding: FileEncoding,
+    /// Columns left out of the files.
+    pub(crate) without: Vec<String>,
+    /// Whether rows are numbered.
+    pub(crate) sequence: bool,
+    pub(crate) partition_by: Vec<String>,
+    pub(crate) partition_path: Option<String>,
+    pub(crate) roll: RollOptions,
+    pub(crate) open_max: usize,
+}
+
+/// When a file is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RollOptions {
+    /// Bytes of the file.
+    pub(crate) bytes: u64,
+    pub(crate) rows: u64,
+    /// Longest time since its first row, in milliseconds.
+    pub(crate) interval_ms: i64,
+    /// Longest time since its last row.
+    pub(crate) inactivity_ms: i64,
+    /// How far stream time must be past the end of its directory.
+    pub(crate) grace_ms: i64,
+}
+
+/// How far a writer has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WriterProgress {
+    /// All rows up to this epoch are in units.
+    pub(crate) cursor: u64,
+    /// The last unit's number.
+    pub(crate) unit: u64,
+    /// Largest row time so far.
+    stream_time_ms: Option<i64>,
+    ahead: BTreeMap<String, u64>,
+}
+
+/// Writes files.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    id: String,
+    options: WriterOptions,
+    store: Arc<Store>,
+    units: Arc<Units>,
+    placement: Placement,
+    /// Columns of the outbox that files have.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    rowtime: Option<usize>,
+    progress: WriterProgress,
+    /// The last epoch taken.
+    position: u64,
+    open: BTreeMap<String, OpenFile>,
+    /// Number of the next file with encoded rows.
+    next_temporary: u64,
+    next_sequence: i64,
+    /// Bytes of files for each byte of rows in memory, from what was written.
+    ratio: f64,
+}
+
+/// A file that is not done.
+#[derive(Debug)]
+struct OpenFile {
+    place: Arc<Place>,
+    batches: Vec<RecordBatch>,
+    /// Of the batches, in memory.
+    bytes: usize,
+    encoded: Option<(PathBuf, FileWriter)>,
+    /// Of all its rows, in memory as they came.
+    bytes_in: u64,
+    rows: u64,
+    since_epoch: u64,
+    first_ms: i64,
+    last_ms: i64,
+    times: [i64; 2],
+}
+
+impl Writer {
+    /// Opens a writer of an outbox with the columns `schema`, where its last commit left it.
+    pub(crate) fn open(
+        id: &str,
+        options: WriterOptions,
+        store: &Arc<Store>,
+        units: Arc<Units>,
+        schema: &SchemaRef,
+    ) -> Result<Self> {
+        let progress = WriterProgress::read(store.as_ref(), id)?.unwrap_or_default();
+        let placement = options.placement(schema)?;
+        let columns: Vec<usize> = (0..schema.fields().len())
+            .filter(|index| !options.without.contains(schema.field(*index).name()))
+            .collect();
+        let mut fields: Vec<Field> = columns.iter().map(|c| schema.field(*c).clone()).collect();
+        if options.sequence {
+            fields.push(Field::new(SEQUENCE, DataType::Int64, false));
+        }
+        // What a crash has left half-written.
+        for entry in std::fs::read_dir(units.directory()?)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if entry.file_name().to_string_lossy().ends_with(TEMPORARY) {
+                drop(std::fs::remove_file(entry.path()));
+            }
+        }
+        Ok(Self {
+            id: id.to_owned(),
+            store: Arc::clone(store),
+            units,
+            placement,
+            columns,
+            schema: Arc::new(Schema::new(fields)),
+            rowtime: schema.index_of(column::ROWTIME).ok(),
+            position: progress.cursor,
+            progress,
+            open: BTreeMap::new(),
+            next_temporary: 0,
+            next_sequence: 0,
+            ratio: 0.5,
+            options,
+        })
+    }
+
+    /// The last epoch taken.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// All rows up to this epoch are in units, durably.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.progress.cursor
+    }
+
+    /// Whether rows wait in files that are not done.
+    pub(crate) fn has_open_files(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Takes the rows of an epoch. `now_ms` is by the monotonic clock.
+    pub(crate) fn push(&mut self, epoch: u64, batches: &[RecordBatch], now_ms: i64) -> Result<()> {
+        for batch in batches {
+            if let Some(rowtime) = self.rowtime {
+                let latest = max(batch.column(rowtime).as_primitive::<Int64Type>());
+                self.progress.stream_time_ms = self.progress.stream_time_ms.max(latest);
+            }
+            for (place, rows) in self.placement.split(batch)? {
+                let ahead = self.progress.ahead.get(&place.path).copied();
+                if ahead.is_none_or(|ahead| epoch > ahead) {
+                    self.add(place, rows, epoch, now_ms)?;
+                }
+            }
+        }
+        self.position = epoch;
+        Ok(())
+    }
+
+    fn add(&mut self, place: Arc<Place>, rows: RecordBatch, epoch: u64, now_ms: i64) -> Result<()> {
+        let times = match self.rowtime {
+            Some(rowtime) => {
+                let times = rows.column(rowtime).as_primitive::<Int64Type>();
+                [min(times).unwrap_or(0), max(times).unwrap_or(0)]
+            }
+            None => [0, 0],
+        };
+        let rows = self.columns_of(&rows)?;
+        let file = self
+            .open
+            .entry(place.path.clone())
+            .or_insert_with(|| OpenFile {
+                place,
+                batches: Vec::new(),
+                bytes: 0,
+                encoded: None,
+                bytes_in: 0,
+                rows: 0,
+                since_epoch: epoch,
+                first_ms: now_ms,
+                last_ms: now_ms,
+                times,
+            });
+        let bytes = rows.get_array_memory_size();
+        file.bytes += bytes;
+        file.bytes_in += bytes as u64;
+        file.rows += rows.num_rows() as u64;
+        file.last_ms = now_ms;
+        file.times = [file.times[0].min(times[0]), file.times[1].max(times[1])];
+        file.batches.push(rows);
+        if file.bytes >= CHUNK_BYTES {
+            let path = file.place.path.clone();
+            self.encode(&path)?;
+        }
+        while self.memory() > MEMORY_MAX {
+            // The one that gives most.
+            let largest = self.open.iter().max_by_key(|(_, file)| file.memory());
+            let Some(path) = largest.map(|(path, _)| path.clone()) else {
+                break;
+            };
+            self.encode(&path)?;
+            if let Some((_, writer)) = self.open.get_mut(&path).and_then(|f| f.encoded.as_mut()) {
+                writer.release()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of the files, and the rows' numbers.
+    fn columns_of(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let mut columns: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| Arc::clone(rows.column(*column)))
+            .collect();
+        if self.options.sequence {
+            let first = self.next_sequence;
+            self.next_sequence += rows.num_rows() as i64;
+            columns.push(Arc::new(Int64Array::from_iter_values(
+                first..self.next_sequence,
+            )));
+        }
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    /// Memory that rows take, in bytes.
+    fn memory(&self) -> usize {
+        self.open.values().map(OpenFile::memory).sum()
+    }
+
+    /// Moves a file's rows from memory into its encoder.
+    fn encode(&mut self, path: &str) -> Result<()> {
+        let Some(file) = self.open.get_mut(path) else {
+            return Ok(());
+        };
+        let batches = std::mem::take(&mut file.batches);
+        file.bytes = 0;
+        let writer = match &mut file.encoded {
+            Some((_, writer)) => writer,
+            None => {
+                let name = format!("{}{TEMPORARY}", self.next_temporary);
+                self.next_temporary += 1;
+                let path = self.units.directory()?.join(name);
+                let writer = FileWriter::create(&self.options.encoding, &path, &self.schema)?;
+                &mut file.encoded.insert((path, writer)).1
+            }
+        };
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if batches.len() > 1 && rows < batches.len() * SMALL_ROWS {
+            // Writing each alone would cost more than copying them.
+            writer.write(&concat_batches(&self.schema, &batches)?)?;
+        } else {
+            for batch in &batches {
+                writer.write(batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Directories whose files are done.
+    fn due(&self, now_ms: i64) -> Vec<String> {
+        let roll = &self.options.roll;
+        let mut due: Vec<String> = Vec::new();
+        let mut rest: Vec<(i64, &String)> = Vec::new();
+        for (path, file) in &self.open {
+            let passed = match (file.place.end_ms, self.progress.stream_time_ms) {
+                (Some(end), Some(time)) => time >= end.saturating_add(roll.grace_ms),
+                _ => false,
+            };
+            let is_due = passed
+                || file.rows >= roll.rows
+                || file.size(self.ratio) >= roll.bytes
+                || now_ms - file.first_ms >= roll.interval_ms
+                || now_ms - file.last_ms >= roll.inactivity_ms;
+            match is_due {
+                true => due.push(path.clone()),
+                false => rest.push((file.last_ms, path)),
+            }
+        }
+        // Too many: those go that had no rows for the longest time.
+        let excess = rest.len().saturating_sub(self.options.open_max);
+        if excess > 0 {
+            rest.sort_unstable();
+            due.extend(rest.iter().take(excess).map(|(_, path)| (*path).clone()));
+        }
+        due
+    }
+
+    /// When a file is done though no row comes, on the monotonic clock.
+    pub(crate) fn due_ms(&self) -> Option<i64> {
+        let roll = &self.options.roll;
+        let of_file = |file: &OpenFile| {
+            let age = file.first_ms.saturating_add(roll.interval_ms);
+            age.min(file.last_ms.saturating_add(roll.inactivity_ms))
+        };
+        self.open.values().map(of_file).min()
+    }
+
+    /// Makes a unit of the files that are done; of all with `all`. Returns whether there was one.
+    pub(crate) fn roll(&mut self, all: bool, now_ms: i64, wall_ms: i64) -> Result<bool> {
+        let due = match all {
+            true => self.open.keys().cloned().collect(),
+            false => self.due(now_ms),
+        };
+        if due.is_empty() {
+            return self.pass();
+        }
+        let number = self.progress.unit + 1;
+        let mut unit = Unit {
+            files: Vec::new(),
+            at_ms: wall_ms,
+        };
+        for path in &due {
+            self.encode(path)?;
+            let Some(file) = self.open.remove(path) else {
+                continue;
+            };
+            let Some((temporary, writer)) = file.encoded else {
+                continue;
+            };
+            let bytes = writer.finish()?;
+            self.ratio = (bytes as f64 / file.bytes_in.max(1) as f64).clamp(0.001, 10.0);
+            let name = self.units.path(number, unit.files.len());
+            std::fs::rename(&temporary, &name).map_err(|error| crate::Error::External {
+                message: format!("name the file {}: {error}", name.display()),
+                retryable: true,
+            })?;
+            unit.files.push(UnitFile {
+                place: path.clone(),
+                rows: file.rows,
+                bytes,
+                times: file.times,
+            });
+            self.progress.ahead.insert(path.clone(), self.position);
+        }
+        sync_directory(self.units.directory()?)?;
+        self.next_sequence = 0;
+        self.progress.unit = number;
+        self.move_cursor();
+        let mut commit = self.store.begin();
+        self.units.write(number, &unit, &mut commit)?;
+        self.progress.write(&self.id, &mut commit)?;
+        self.store.commit(commit, Durability::Sync)?;
+        self.units.committed(number, unit);
+        Ok(true)
+    }
+
+    /// All rows of epochs before the oldest open file are in units.
+    fn move_cursor(&mut self) {
+        let oldest = self.open.values().map(|file| file.since_epoch).min();
+        self.progress.cursor = oldest.map_or(self.position, |epoch| epoch - 1);
+        let cursor = self.progress.cursor;
+        self.progress.ahead.retain(|_, epoch| *epoch > cursor);
+    }
+
+    /// Notes epochs all of whose rows were in units before.
+    fn pass(&mut self) -> Result<bool> {
+        if self.open.is_empty() && self.progress.cursor < self.position {
+            self.move_cursor();
+            let mut commit = self.store.begin();
+            self.progress.write(&self.id, &mut commit)?;
+            self.store.commit(commit, Durability::Sync)?;
+        }
+        Ok(false)
+    }
+}
+
+/// Rows of a batch below which writing it alone costs more than copying it.
+const SMALL_ROWS: usize = 1024;
+
+/// What names of files that are not done end with.
+const TEMPORARY: &str = ".tmp";
+
+impl OpenFile {
+    fn memory(&self) -> usize {
+        self.bytes
+            + self
+                .encoded
+                .as_ref()
+                .map_or(0, |(_, writer)| writer.memory())
+    }
+
+    /// About how many bytes the file would have now.
+    fn size(&self, ratio: f64) -> u64 {
+        let encoded = self.encoded.as_ref().map_or(0, |(_, writer)| writer.size());
+        encoded + (self.bytes as f64 * ratio) as u64
+    }
+}
+
+impl WriterOptions {
+    /// How rows of these columns are placed.
+    pub(crate) fn placement(&self, schema: &SchemaRef) -> Result<Placement> {
+        let placement = match &self.partition_path {
+            Some(template) => Placement::by_template(schema, template),
+            None => Placement::by_columns(schema, &self.partition_by),
+        };
+        placement.map_err(crate::Error::User)
+    }
+}
+
+impl WriterProgress {
+    pub(crate) fn read(store: &impl View, id: &str) -> Result<Option<Self>> {
+        match store.get_meta(&key(id))? {
+            None => Ok(None),
+            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        }
+    }
+
+    pub(crate) fn write(&self, id: &str, commit: &mut Commit) -> Result<()> {
+        commit.put_meta(&key(id), &serde_json::to_vec(self)?);
+        Ok(())
+    }
+
+    pub(crate) fn delete(id: &str, commit: &mut Commit) {
+        commit.delete_meta(&key(id));
+    }
+}
+
+fn key(id: &str) -> Vec<u8> {
+    format!("writer_progress/{id}").into_bytes()
+}
+
+fn sync_directory(directory: &std::path::Path) -> Result<()> {
+    let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| crate::Error::External {
+        message: format!("sync the directory {}: {error}", directory.display()),
+        retryable: true,
+    })
+}
