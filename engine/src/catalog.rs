@@ -87,6 +87,8 @@ pub(crate) struct StoredSink {
     pub(crate) statement: String,
     /// Values of secret properties that the statement gave.
     pub(crate) secrets: BTreeMap<String, String>,
+    /// Where it writes, for people.
+    pub(crate) place: String,
     pub(crate) sources: Vec<String>,
     pub(crate) feed: String,
     /// What makes its files, if it takes files.

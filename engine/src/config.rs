@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// Settings of what sinks write to that the process can be given, besides the environment: by the
 /// beginning of their names.
-const SETTINGS: [(&str, &[&str]); 3] = [
+const SETTINGS: [(&str, &[&str]); 5] = [
     (
         "s3.",
         &[
@@ -20,6 +20,36 @@ const SETTINGS: [(&str, &[&str]); 3] = [
             "secret_access_key",
             "session_token",
             "virtual_hosted_style_request",
+        ],
+    ),
+    (
+        "postgres.",
+        &[
+            "database",
+            "host",
+            "password",
+            "port",
+            "sslmode",
+            "sslrootcert",
+            "url",
+            "user",
+        ],
+    ),
+    (
+        "snowflake.",
+        &[
+            "account",
+            "authenticator",
+            "database",
+            "private_key",
+            "private_key_file",
+            "private_key_passphrase",
+            "role",
+            "schema",
+            "token",
+            "url",
+            "user",
+            "warehouse",
         ],
     ),
     (
@@ -52,8 +82,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Kafka's bootstrap servers, `host:port,…`; `None` for embedded topics.
     pub bootstrap_servers: Option<String>,
-    /// Properties: those of [`crate::PROPERTIES`], `kafka.…` for the Kafka client, and `s3.…`, `gcs.…`
-    /// and `azure.…` for sinks.
+    /// Properties: those of [`crate::PROPERTIES`], `kafka.…` for the Kafka client, and `s3.…`, `gcs.…`,
+    /// `azure.…`, `postgres.…` and `snowflake.…` for sinks.
     pub properties: BTreeMap<String, String>,
     /// Whether commits wait for the disk. Off only for tests that need no durability.
     pub sync: bool,
@@ -73,7 +103,7 @@ impl Config {
         }
     }
 
-    /// The settings that begin with `prefix` (`s3.`, `gcs.`, `azure.`), without it.
+    /// The settings that begin with `prefix` (`s3.`, `postgres.`, …), without it.
     ///
     /// # Errors
     /// A setting that does not exist.

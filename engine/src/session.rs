@@ -36,9 +36,11 @@ impl Session {
     pub async fn execute(&mut self, sql: &str) -> Result<Response> {
         let sql = parser::substitute(sql, &self.variables);
         let parsed = self.parse(&sql)?;
+        // An error shows the statement, but not its secrets.
+        let shown = crate::sink::secret::mask(&sql, &parsed);
         statement::execute(self, parsed)
             .await
-            .map_err(|error| point_into(error, &sql))
+            .map_err(|error| point_into(error, &shown))
     }
 
     /// Carries out a script's statements one after the other. Rows that it answers are read to

@@ -18,6 +18,7 @@ pub(crate) mod place;
 pub(crate) mod retry;
 pub(crate) mod rows;
 pub(crate) mod running;
+pub(crate) mod secret;
 pub(crate) mod status;
 pub(crate) mod target;
 pub(crate) mod units;

@@ -7,7 +7,9 @@ pub mod files;
 pub mod format;
 pub mod murmur2;
 pub mod nexmark;
+pub mod postgres;
 pub mod record;
+pub mod snowflake;
 pub mod store;
 pub mod topic;
 

@@ -134,6 +134,14 @@ impl DeliveryHandle {
             status.set_state(QueryState::Paused, None);
         }
         let task = Task {
+            lookout: Lookout {
+                sink: spec.sink.clone(),
+                source: spec.source.clone(),
+                outbox: Arc::clone(&spec.outbox),
+                policy: spec.policy,
+                status: Arc::clone(&status),
+                clock: Arc::clone(&spec.clock),
+            },
             spec,
             status: Arc::clone(&status),
             commands: receiver,
@@ -178,8 +186,19 @@ impl DeliveryHandle {
     }
 }
 
+/// Sees how much waits for a sink, and whether that is too much.
+struct Lookout {
+    sink: String,
+    source: Source,
+    outbox: Arc<Outbox>,
+    policy: OutagePolicy,
+    status: Arc<TaskStatus>,
+    clock: Arc<dyn Clock>,
+}
+
 struct Task {
     spec: DeliverySpec,
+    lookout: Lookout,
     status: Arc<TaskStatus>,
     commands: mpsc::Receiver<Command>,
     cursor: Cursor,
@@ -359,7 +378,8 @@ impl Task {
             return Ok(false);
         };
         let paths = paths(units, number, unit.files.len());
-        let committed = self.spec.target.commit_unit(number, &unit, &paths).await?;
+        let commit = self.spec.target.commit_unit(number, &unit, &paths);
+        let committed = Self::watched(&self.lookout, self.cursor.last, commit).await?;
         self.passed(number, committed).await?;
         Ok(true)
     }
@@ -386,7 +406,8 @@ impl Task {
         if rows.is_empty() {
             return Ok(false);
         }
-        let committed = self.spec.target.commit_rows(last, &rows).await?;
+        let commit = self.spec.target.commit_rows(last, &rows);
+        let committed = Self::watched(&self.lookout, self.cursor.last, commit).await?;
         self.committed_ms = now_ms;
         self.passed(last, committed).await?;
         Ok(true)
@@ -421,27 +442,48 @@ impl Task {
         Ok(())
     }
 
-    /// Sees how much waits, and whether that is too much.
     fn look(&self) {
-        let (count, bytes, oldest) = match &self.spec.source {
-            Source::Units(units) => units.backlog(self.cursor.last),
-            Source::Rows(outbox) => outbox.backlog(self.cursor.last),
+        self.lookout.look(self.cursor.last);
+    }
+
+    /// Commits at the target, and keeps looking meanwhile: it may take long.
+    async fn watched(
+        lookout: &Lookout,
+        last: u64,
+        commit: impl Future<Output = Result<Committed>>,
+    ) -> Result<Committed> {
+        let mut commit = std::pin::pin!(commit);
+        loop {
+            tokio::select! {
+                done = &mut commit => return done,
+                () = tokio::time::sleep(LOOK) => lookout.look(last),
+            }
+        }
+    }
+}
+
+impl Lookout {
+    /// Looks, when the sink has all up to `last`.
+    fn look(&self, last: u64) {
+        let (count, bytes, oldest) = match &self.source {
+            Source::Units(units) => units.backlog(last),
+            Source::Rows(outbox) => outbox.backlog(last),
         };
-        let age_ms = oldest.map_or(0, |at_ms| self.spec.clock.now_ms().saturating_sub(at_ms));
+        let age_ms = oldest.map_or(0, |at_ms| self.clock.now_ms().saturating_sub(at_ms));
         self.status.behind.store(count, Ordering::Relaxed);
         self.status.behind_bytes.store(bytes, Ordering::Relaxed);
         self.status
             .behind_ms
             .store(age_ms.max(0).unsigned_abs(), Ordering::Relaxed);
-        let policy = &self.spec.policy;
+        let policy = &self.policy;
         let too_much = bytes > policy.bytes_max || age_ms > policy.age_max_ms;
         let holds = too_much && policy.kind == OutageKind::Block;
-        self.spec.outbox.hold(
-            &self.spec.sink,
+        self.outbox.hold(
+            &self.sink,
             holds.then(|| {
                 format!(
                     "waits for sink {}, which is {} MiB and {} s behind",
-                    self.spec.sink,
+                    self.sink,
                     bytes >> 20,
                     age_ms / 1000
                 )

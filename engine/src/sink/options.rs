@@ -7,11 +7,14 @@ use kappa_sql::ast::{Name, Properties};
 use kappa_sql::column;
 use kappa_sql::error::{Error, Result};
 use kappa_storage::files::{Compression, FileEncoding, FileFormat, Provider, Statistics};
+use kappa_storage::postgres::PostgresOptions;
+use kappa_storage::snowflake::{Mode, SnowflakeOptions};
 
 use super::delivery::{OutageKind, OutagePolicy};
 use super::place::column_name;
 use super::rows::RowShape;
 use super::writer::{RollOptions, WriterOptions};
+use crate::config::Config;
 
 /// Longest time that rows wait for their file, unless ROLL_INTERVAL says otherwise.
 const ROLL_INTERVAL_MS: i64 = 60_000;
@@ -21,6 +24,17 @@ const ROLL_BYTES: i64 = 128 << 20;
 const OPEN_MAX: i64 = 1_000;
 /// Bytes that may wait for a target, unless OUTBOX_MAX_BYTES says otherwise.
 const OUTBOX_BYTES: i64 = 4 << 30;
+
+/// What sinks can write to.
+const CONNECTORS: [&str; 7] = [
+    "file",
+    "s3",
+    "gcs",
+    "azure",
+    "snowflake",
+    "postgres",
+    "blackhole",
+];
 
 /// What all sinks but the blackhole understand.
 const COMMON: [&str; 5] = [
@@ -73,16 +87,39 @@ pub(crate) enum SinkKind {
         settings: BTreeMap<String, String>,
         writer: WriterOptions,
     },
+    /// Into a table of PostgreSQL.
+    Postgres {
+        options: Box<PostgresOptions>,
+        /// Columns that are left out.
+        without: Vec<String>,
+        /// Least time between two commits, in milliseconds.
+        interval_ms: i64,
+    },
+    /// Into a table of Snowflake.
+    Snowflake {
+        options: Box<SnowflakeOptions>,
+        writer: WriterOptions,
+    },
     /// Nowhere: they are counted. To measure or try a query without what it writes.
     Blackhole,
 }
 
 impl SinkKind {
     /// Where to, for people.
-    pub(crate) fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> String {
         match self {
-            Self::Files { path, .. } => path,
-            Self::Blackhole => "nowhere",
+            Self::Files { path, .. } => path.clone(),
+            Self::Postgres { options, .. } => options.place(),
+            Self::Snowflake { options, .. } => options.place(),
+            Self::Blackhole => "blackhole".to_owned(),
+        }
+    }
+
+    /// How its files are made, if it takes files.
+    pub(crate) fn writer(&self) -> Option<&WriterOptions> {
+        match self {
+            Self::Files { writer, .. } | Self::Snowflake { writer, .. } => Some(writer),
+            Self::Postgres { .. } | Self::Blackhole => None,
         }
     }
 }
@@ -92,8 +129,16 @@ impl SinkOptions {
     ///
     /// # Errors
     /// What does not exist, does not fit or is missing, with its place.
-    pub(crate) fn parse(with: &Properties, name: &Name, shape: &RowShape) -> Result<Self> {
-        let connectors = ["file", "s3", "gcs", "azure", "blackhole"];
+    ///
+    /// `process` are the process's own settings of what sinks write to, which stand under those of
+    /// the statement.
+    pub(crate) fn parse(
+        with: &Properties,
+        name: &Name,
+        shape: &RowShape,
+        process: &Config,
+    ) -> Result<Self> {
+        let connectors = CONNECTORS;
         let connector = with.one_of("CONNECTOR", &connectors)?.ok_or_else(|| {
             Error::invalid("the property CONNECTOR is missing")
                 .at(name.span)
@@ -108,6 +153,21 @@ impl SinkOptions {
                 kind: SinkKind::Blackhole,
             });
         }
+        let process = |prefix: &str| {
+            let settings = process.settings(prefix);
+            settings.map_err(|error| Error::invalid(error.to_string()))
+        };
+        let database = match connector {
+            "postgres" => Some(postgres(with, process("postgres.")?)?),
+            "snowflake" => Some(snowflake(with, shape, process("snowflake.")?)?),
+            _ => None,
+        };
+        if let Some(kind) = database {
+            return Ok(Self {
+                policy: policy(with)?,
+                kind,
+            });
+        }
         let provider = match connector {
             "s3" => Provider::S3,
             "gcs" => Provider::Gcs,
@@ -119,6 +179,80 @@ impl SinkOptions {
             kind: files(with, name, shape, connector, provider)?,
         })
     }
+}
+
+/// A database's settings: those of the statement that are not the sink machinery's own, over those
+/// of the process.
+fn settings_of(
+    with: &Properties,
+    process: BTreeMap<String, String>,
+    not: &[&str],
+) -> BTreeMap<String, String> {
+    let process = process.into_iter();
+    let mut settings: BTreeMap<String, String> = process
+        .map(|(name, value)| (name.to_uppercase(), value))
+        .collect();
+    let own = with
+        .iter()
+        .filter(|property| !not.contains(&property.name.as_str()));
+    settings.extend(own.map(|property| (property.name.clone(), property.value.text())));
+    settings
+}
+
+/// What a database says of its settings, at the property that it names.
+fn complain(with: &Properties, error: kappa_storage::Error) -> Error {
+    let message = match error {
+        kappa_storage::Error::User(message) => message,
+        other => other.to_string(),
+    };
+    let named = with.iter().find(|property| {
+        let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.any(|word| word.eq_ignore_ascii_case(&property.name))
+    });
+    let place = named.or_else(|| with.get("CONNECTOR"));
+    let error = Error::invalid(message);
+    match place {
+        Some(property) => error.at(property.name_span),
+        None => error,
+    }
+}
+
+fn postgres(with: &Properties, process: BTreeMap<String, String>) -> Result<SinkKind> {
+    let not = [&COMMON[..], &["COMMIT_INTERVAL"]].concat();
+    let settings = settings_of(with, process, &not);
+    let options = PostgresOptions::try_new(&settings).map_err(|error| complain(with, error))?;
+    Ok(SinkKind::Postgres {
+        options: Box::new(options),
+        without: without(with, false)?,
+        interval_ms: with.duration_ms("COMMIT_INTERVAL")?.unwrap_or(0),
+    })
+}
+
+fn snowflake(
+    with: &Properties,
+    shape: &RowShape,
+    process: BTreeMap<String, String>,
+) -> Result<SinkKind> {
+    let own = ["COMMIT_INTERVAL", "ROLL_SIZE", "ROLL_ROWS", "ROLL_INTERVAL"];
+    let not = [&COMMON[..], &own].concat();
+    let settings = settings_of(with, process, &not);
+    let options = SnowflakeOptions::parse(&settings).map_err(|error| complain(with, error))?;
+    let mut roll = roll(with)?;
+    if let Some(interval_ms) = with.duration_ms("COMMIT_INTERVAL")? {
+        roll.interval_ms = interval_ms;
+    }
+    Ok(SinkKind::Snowflake {
+        writer: WriterOptions {
+            encoding: FileEncoding::of(FileFormat::Parquet),
+            without: without(with, false)?,
+            sequence: !shape.keys.is_empty() && options.mode() != Some(Mode::Copy),
+            partition_by: Vec::new(),
+            partition_path: None,
+            roll,
+            open_max: 1,
+        },
+        options: Box::new(options),
+    })
 }
 
 fn policy(with: &Properties) -> Result<OutagePolicy> {

@@ -73,16 +73,20 @@ struct State {
 }
 
 impl Outbox {
-    /// Opens the outbox of a feed: what its commits left. One that is new keeps its rows for a while.
+    /// Opens the outbox of a feed: what its commits left. All its readers are known from the start, by
+    /// the epoch up to which they need nothing: else what one of them needs would be given back. A
+    /// new outbox keeps its rows for a while.
     pub(crate) fn open(
         store: &Arc<Store>,
         data_dir: &Path,
         feed: &str,
         number: u32,
         schema: SchemaRef,
+        readers: BTreeMap<String, u64>,
         new_at_ms: Option<i64>,
     ) -> Result<Self> {
         let mut state = State {
+            readers,
             keeps_until_ms: new_at_ms.map(|now_ms| now_ms + KEPT_MS),
             ..State::default()
         };

@@ -57,6 +57,10 @@ impl RowShape {
             Kind::Table => fields.push(Field::new(DELETED, DataType::Boolean, false)),
             Kind::Stream => keys.clear(),
         }
+        if !plan.columns.iter().any(|column| column.role == Role::Key) {
+            // The window alone tells no rows apart.
+            keys.clear();
+        }
         Self {
             kind: plan.kind,
             schema: Arc::new(Schema::new(fields)),
@@ -64,6 +68,14 @@ impl RowShape {
             columns,
             op,
         }
+    }
+
+    /// The columns but for some.
+    pub(crate) fn columns_without(&self, without: &[String]) -> Vec<usize> {
+        let fields = self.schema.fields();
+        (0..fields.len())
+            .filter(|index| !without.contains(fields[*index].name()))
+            .collect()
     }
 
     /// The rows of a plan's batch.

@@ -4,17 +4,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kappa_sql::ast::{Parsed, SinkInput, Statement};
+use kappa_sql::ast::{Name, Properties, SinkInput, Statement};
 use kappa_sql::catalog::Catalog;
 use kappa_sql::planner::{ContinuousPlan, Target as PlanTarget, plan_query, plan_select_all};
 use kappa_storage::files::{FileTarget, Provider};
+use kappa_storage::postgres::{self, Postgres};
+use kappa_storage::snowflake::{self, Snowflake};
 
 use super::delivery::{Cursor, DeliveryHandle, DeliverySpec, Source};
 use super::options::{SinkKind, SinkOptions};
 use super::outbox::Outbox;
 use super::rows::RowShape;
+use super::secret;
 use super::status::TaskStatus;
-use super::target::{FilesTarget, Target};
+use super::target::{FilesTarget, PostgresTarget, Target};
 use super::units::Units;
 use super::writer::WriterProgress;
 use super::writing::{WriterHandle, WriterSpec};
@@ -35,11 +38,10 @@ pub(crate) struct Running {
     pub(crate) statuses: BTreeMap<String, Arc<TaskStatus>>,
 }
 
-/// A CREATE SINK of the catalog, read again.
-pub(crate) struct Reread {
-    pub(crate) plan: ContinuousPlan,
-    pub(crate) shape: RowShape,
-    pub(crate) options: SinkOptions,
+/// What a sink of the catalog reads.
+struct Input {
+    plan: ContinuousPlan,
+    shape: RowShape,
 }
 
 /// The plan of what a sink writes.
@@ -49,32 +51,24 @@ pub(crate) fn plan_input(
 ) -> kappa_sql::Result<ContinuousPlan> {
     match input {
         SinkInput::Source(source) => plan_select_all(catalog, source),
-        SinkInput::Query(query) => plan_query(catalog, query, PlanTarget::Push),
+        SinkInput::Query(query) => plan_query(catalog, query, PlanTarget::Sink),
     }
 }
 
-/// Reads a stored CREATE SINK.
-fn reread(engine: &Engine, statement: &str) -> Result<Reread> {
+/// A CREATE SINK of the catalog.
+fn reread(engine: &Engine, statement: &str) -> Result<(Input, Name, Properties)> {
     let types = engine.inner.catalog.read().types.clone();
     let fail = |error| Error::statement(error, statement);
     let parsed = kappa_sql::parser::parse_with(statement, &types).map_err(fail)?;
-    let Some(Parsed {
-        statement: Statement::CreateSink {
-            input, with, name, ..
-        },
-        ..
-    }) = parsed.0.into_iter().next()
+    let Some(Statement::CreateSink {
+        input, with, name, ..
+    }) = parsed.0.into_iter().next().map(|parsed| parsed.statement)
     else {
         return Err(Error::Internal(format!("no sink is made by {statement}")));
     };
     let plan = plan_input(&engine.catalog(), &input).map_err(fail)?;
     let shape = RowShape::of(&plan);
-    let options = SinkOptions::parse(&with, &name, &shape).map_err(fail)?;
-    Ok(Reread {
-        plan,
-        shape,
-        options,
-    })
+    Ok((Input { plan, shape }, name, with))
 }
 
 /// Starts all feeds, writers and sinks of the catalog. What cannot be started is shown as such; the
@@ -123,7 +117,7 @@ pub(crate) async fn start_feed(
     new: bool,
 ) -> Result<()> {
     let inner = &engine.inner;
-    let Reread { plan, shape, .. } = reread(engine, &feed.statement)?;
+    let (Input { plan, shape }, ..) = reread(engine, &feed.statement)?;
     let destination = if feed.blackhole {
         Destination::Blackhole
     } else {
@@ -133,6 +127,7 @@ pub(crate) async fn start_feed(
             &feed.id,
             feed.outbox(),
             Arc::clone(&shape.schema),
+            readers_of_feed(engine, &feed.id)?,
             new.then(|| inner.clock.monotonic_ms()),
         )?);
         running
@@ -163,6 +158,41 @@ pub(crate) async fn start_feed(
     Ok(())
 }
 
+/// The readers of a feed's outbox, and how far each has come.
+fn readers_of_feed(engine: &Engine, feed: &str) -> Result<BTreeMap<String, u64>> {
+    let (store, catalog) = (&engine.inner.store, engine.inner.catalog.read());
+    let mut readers = BTreeMap::new();
+    for writer in catalog
+        .writers
+        .values()
+        .filter(|writer| writer.feed == feed)
+    {
+        let progress = WriterProgress::read(store.as_ref(), &writer.id)?;
+        readers.insert(writer.id.clone(), progress.unwrap_or_default().cursor);
+    }
+    let rows = catalog
+        .sinks
+        .values()
+        .filter(|sink| sink.feed == feed && sink.writer.is_none());
+    for sink in rows {
+        let cursor = Cursor::read(store.as_ref(), &sink.name)?;
+        readers.insert(sink.name.clone(), cursor.unwrap_or_default().last);
+    }
+    Ok(readers)
+}
+
+/// The sinks of a writer, and the last unit that each has.
+fn readers_of_writer(engine: &Engine, writer: &str) -> Result<BTreeMap<String, u64>> {
+    let (store, catalog) = (&engine.inner.store, engine.inner.catalog.read());
+    let mut readers = BTreeMap::new();
+    let sinks = catalog.sinks.values();
+    for sink in sinks.filter(|sink| sink.writer.as_deref() == Some(writer)) {
+        let cursor = Cursor::read(store.as_ref(), &sink.name)?;
+        readers.insert(sink.name.clone(), cursor.unwrap_or_default().last);
+    }
+    Ok(readers)
+}
+
 /// Whether the sink of a feed that has just one is paused.
 fn is_paused(engine: &Engine, feed: &str) -> bool {
     let catalog = engine.inner.catalog.read();
@@ -186,7 +216,13 @@ pub(crate) fn start_writer(
     let outbox = outbox(running, &writer.feed)?;
     let progress = WriterProgress::read(inner.store.as_ref(), &writer.id)?.unwrap_or_default();
     outbox.advance(&writer.id, progress.cursor);
-    let units = Units::open(&inner.store, &inner.config.data_dir, &writer.id, new)?;
+    let units = Units::open(
+        &inner.store,
+        &inner.config.data_dir,
+        &writer.id,
+        readers_of_writer(engine, &writer.id)?,
+        new,
+    )?;
     let handle = WriterHandle::start(WriterSpec {
         id: writer.id.clone(),
         options: writer.options.clone(),
@@ -202,8 +238,11 @@ pub(crate) fn start_writer(
 /// Starts a sink, where its cursor is.
 pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSink) -> Result<()> {
     let inner = &engine.inner;
-    let Reread { options, .. } = reread(engine, &sink.statement)?;
-    let Some(target) = target(engine, sink, &options.kind)? else {
+    let (Input { shape, .. }, name, mut with) = reread(engine, &sink.statement)?;
+    secret::restore(&mut with, &sink.secrets);
+    let options = SinkOptions::parse(&with, &name, &shape, &inner.config)
+        .map_err(|error| Error::statement(error, &sink.statement))?;
+    let Some(target) = target(engine, sink, &options.kind, &shape)? else {
         // Its query is all there is.
         return Ok(());
     };
@@ -227,7 +266,10 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
         outbox,
         target,
         policy: options.policy,
-        interval_ms: 0,
+        interval_ms: match &options.kind {
+            SinkKind::Postgres { interval_ms, .. } => *interval_ms,
+            _ => 0,
+        },
         store: Arc::clone(&inner.store),
         clock: Arc::clone(&inner.clock),
     };
@@ -243,9 +285,53 @@ pub(crate) fn target(
     engine: &Engine,
     sink: &StoredSink,
     kind: &SinkKind,
+    shape: &RowShape,
 ) -> Result<Option<Target>> {
+    let (name, mark) = (sink.name.clone(), sink.mark.clone());
     Ok(match kind {
         SinkKind::Blackhole => None,
+        SinkKind::Postgres {
+            options, without, ..
+        } => {
+            let keyed = !shape.keys.is_empty();
+            let given = shape.columns_without(without);
+            // Whether a row is gone is no column of the table.
+            let schema = match keyed {
+                true => shape.schema.project(&given[..given.len() - 1])?,
+                false => shape.schema.project(&given)?,
+            };
+            let target = postgres::Target {
+                sink: name,
+                mark,
+                schema: Arc::new(schema),
+                keys: shape.keys.clone(),
+            };
+            Some(Target::Postgres(Box::new(PostgresTarget {
+                postgres: Postgres::try_new(options, target)?,
+                columns: given,
+                sequence: keyed,
+            })))
+        }
+        SinkKind::Snowflake { options, writer } => {
+            let mut given = shape.columns_without(&writer.without);
+            if writer.sequence {
+                given.pop();
+            }
+            let target = snowflake::Target {
+                sink: name,
+                mark,
+                schema: Arc::new(shape.schema.project(&given)?),
+                keys: match writer.sequence {
+                    true => shape.keys.clone(),
+                    false => Vec::new(),
+                },
+            };
+            let clock = Arc::clone(&engine.inner.clock);
+            let now = Arc::new(move || clock.now_ms());
+            Some(Target::Snowflake(Box::new(Snowflake::try_new(
+                options, target, now,
+            )?)))
+        }
         SinkKind::Files {
             path,
             prefix,

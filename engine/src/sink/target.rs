@@ -2,13 +2,18 @@
 //! may be given the same portion again.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use kappa_storage::files::FileTarget;
+use kappa_storage::postgres::Postgres;
+use kappa_storage::snowflake::{Snowflake, StagedFile};
 use serde::{Deserialize, Serialize};
 
 use super::units::Unit;
+use super::writer::SEQUENCE;
 use crate::error::{Error, Result};
 
 /// Files of a unit that are put at a time.
@@ -19,6 +24,10 @@ const PUTS: usize = 4;
 pub(crate) enum Target {
     /// Files in a directory or a bucket.
     Files(FilesTarget),
+    /// A table of PostgreSQL.
+    Postgres(Box<PostgresTarget>),
+    /// A table of Snowflake, by way of files.
+    Snowflake(Box<Snowflake>),
 }
 
 /// What was committed.
@@ -33,6 +42,11 @@ impl Target {
     pub(crate) async fn open(&mut self) -> Result<Option<u64>> {
         match self {
             Self::Files(_) => Ok(None),
+            Self::Postgres(target) => Ok(target.postgres.open().await?),
+            Self::Snowflake(snowflake) => {
+                snowflake.open().await?;
+                Ok(None)
+            }
         }
     }
 
@@ -45,6 +59,22 @@ impl Target {
     ) -> Result<Committed> {
         match self {
             Self::Files(files) => files.commit(number, unit, paths).await,
+            Self::Snowflake(snowflake) => {
+                let files: Vec<StagedFile> = (unit.files.iter().zip(paths).enumerate())
+                    .map(|(index, (file, path))| StagedFile {
+                        name: format!("file-{number:012}-{index}.parquet"),
+                        path: path.clone(),
+                        rows: file.rows,
+                        bytes: file.bytes,
+                    })
+                    .collect();
+                snowflake.commit(number, &files).await?;
+                Ok(Committed {
+                    rows: unit.rows(),
+                    files: files.len() as u64,
+                })
+            }
+            Self::Postgres(_) => Err(Error::Internal("Postgres takes rows".into())),
         }
     }
 
@@ -54,11 +84,53 @@ impl Target {
         epoch: u64,
         rows: &[RecordBatch],
     ) -> Result<Committed> {
-        let _ = (epoch, rows);
         match self {
-            Self::Files(_) => Err(Error::Internal("files take units".into())),
+            Self::Postgres(target) => target.commit(epoch, rows).await,
+            Self::Files(_) | Self::Snowflake(_) => Err(Error::Internal("it takes units".into())),
         }
     }
+}
+
+/// A table of PostgreSQL, and the columns that it gets.
+#[derive(Debug)]
+pub(crate) struct PostgresTarget {
+    pub(crate) postgres: Postgres,
+    pub(crate) columns: Vec<usize>,
+    /// Whether changes are numbered, so that the last of a key counts.
+    pub(crate) sequence: bool,
+}
+
+impl PostgresTarget {
+    async fn commit(&mut self, epoch: u64, rows: &[RecordBatch]) -> Result<Committed> {
+        let mut count = 0;
+        let mut batches = Vec::with_capacity(rows.len());
+        for batch in rows {
+            let mut batch = batch.project(&self.columns)?;
+            if self.sequence {
+                batch = numbered(&batch, count)?;
+            }
+            count += batch.num_rows() as i64;
+            batches.push(batch);
+        }
+        self.postgres.commit(epoch, &batches).await?;
+        Ok(Committed {
+            rows: count.unsigned_abs(),
+            files: 0,
+        })
+    }
+}
+
+/// The rows with their numbers, from `first`.
+pub(crate) fn numbered(rows: &RecordBatch, first: i64) -> Result<RecordBatch> {
+    let mut fields = rows.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new(SEQUENCE, DataType::Int64, false)));
+    let mut columns = rows.columns().to_vec();
+    let numbers = first..first + rows.num_rows() as i64;
+    columns.push(Arc::new(Int64Array::from_iter_values(numbers)));
+    Ok(RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns,
+    )?)
 }
 
 /// Files in a directory or a bucket, and an object that says which belong together.

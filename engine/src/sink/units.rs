@@ -67,11 +67,13 @@ struct State {
 }
 
 impl Units {
-    /// Opens the units of a writer: what its commits left.
+    /// Opens the units of a writer: what its commits left. All its sinks are known from the start, by
+    /// the last unit that they have.
     pub(crate) fn open(
         store: &Arc<Store>,
         data_dir: &Path,
         writer: &str,
+        readers: BTreeMap<String, u64>,
         new: bool,
     ) -> Result<Self> {
         let mut units = BTreeMap::new();
@@ -87,7 +89,7 @@ impl Units {
             store: Arc::clone(store),
             state: Mutex::new(State {
                 units,
-                readers: BTreeMap::new(),
+                readers,
                 whole: new,
             }),
             newest: watch::Sender::new(newest),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{concat_batches, max, min};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use kappa_sql::column;
@@ -24,6 +24,7 @@ use kappa_storage::store::{Commit, Durability, Store, View};
 use serde::{Deserialize, Serialize};
 
 use super::place::{Place, Placement};
+use super::target::numbered;
 use super::units::{Unit, UnitFile, Units};
 use crate::error::Result;
 
@@ -244,19 +245,12 @@ impl Writer {
 
     /// The columns of the files, and the rows' numbers.
     fn columns_of(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let mut columns: Vec<_> = self
-            .columns
-            .iter()
-            .map(|column| Arc::clone(rows.column(*column)))
-            .collect();
+        let mut rows = rows.project(&self.columns)?;
         if self.options.sequence {
-            let first = self.next_sequence;
+            rows = numbered(&rows, self.next_sequence)?;
             self.next_sequence += rows.num_rows() as i64;
-            columns.push(Arc::new(Int64Array::from_iter_values(
-                first..self.next_sequence,
-            )));
         }
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+        Ok(rows)
     }
 
     /// Memory that rows take, in bytes.

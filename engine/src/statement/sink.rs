@@ -1,6 +1,5 @@
 //! CREATE SINK, DROP SINK, PAUSE and RESUME SINK, SHOW SINKS, DESCRIBE SINK.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kappa_sql::ast::{Name, Parsed, SinkInput, Statement};
@@ -22,6 +21,7 @@ use crate::sink::options::{SinkKind, SinkOptions};
 use crate::sink::outbox::Outbox;
 use crate::sink::rows::RowShape;
 use crate::sink::running::{Running, plan_input, start_feed, start_sink, start_writer, target};
+use crate::sink::secret;
 use crate::sink::status::TaskStatus;
 use crate::sink::units::Units;
 use crate::sink::writer::{WriterOptions, WriterProgress};
@@ -51,30 +51,25 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
             kappa_sql::Error::invalid(format!("a sink {name} exists already")).at(name.span),
         ));
     }
-    if let SinkInput::Query(query) = input
-        && query.limit.is_some()
-    {
-        return Err(fail(
-            kappa_sql::Error::unsupported("LIMIT makes no sense for a sink, which has no end")
-                .at(query.spans.limit),
-        ));
-    }
     // What does not fit is said now, not when the first row comes.
     let plan = plan_input(&engine.catalog(), input).map_err(fail)?;
     let shape = RowShape::of(&plan);
-    let options = SinkOptions::parse(with, name, &shape).map_err(fail)?;
+    let options = SinkOptions::parse(with, name, &shape, &inner.config).map_err(fail)?;
+    // The statement is kept and shown without its secrets.
+    let (statement, secrets) = secret::hide(parsed);
     let sources: Vec<String> = plan.sources.iter().map(|s| s.name.clone()).collect();
     let mut sink = StoredSink {
         name: name.value.clone(),
         mark: format!("{:08x}", crate::engine::chance() as u32),
-        statement: parsed.text.clone(),
-        secrets: BTreeMap::new(),
+        statement: statement.clone(),
+        secrets,
+        place: options.kind.place(),
         sources: sources.clone(),
         feed: String::new(),
         writer: None,
         paused: false,
     };
-    target(engine, &sink, &options.kind)?;
+    target(engine, &sink, &options.kind, &shape)?;
     let mut running = inner.sinks.lock().await;
     let mut counters = inner.catalog.read().counters;
     let blackhole = matches!(options.kind, SinkKind::Blackhole);
@@ -95,7 +90,7 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
         sink.feed = format!("{FEED}{}", counters.query);
         new_feed = Some(StoredFeed {
             id: sink.feed.clone(),
-            statement: parsed.text.clone(),
+            statement,
             relation: match input {
                 SinkInput::Source(source) => Some(source.value.clone()),
                 SinkInput::Query(_) => None,
@@ -111,7 +106,7 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
         counters.table += tables + 1;
     }
     let mut new_writer = None;
-    if let SinkKind::Files { writer, .. } = &options.kind {
+    if let Some(writer) = options.kind.writer() {
         let shared = shared_writer(session, &running, &sink, writer);
         sink.writer = Some(match shared {
             Some(writer) => writer,
@@ -330,10 +325,8 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
         catalog.feeds.remove(&feed.id);
         Outbox::delete_files(&inner.config.data_dir, &feed.id);
     }
-    let keeps = sink.writer.is_some();
     Ok(Response::Done(format!(
-        "sink {name} dropped{}",
-        if keeps { "; its files stay" } else { "" }
+        "sink {name} dropped; what it wrote stays"
     )))
 }
 
@@ -419,7 +412,7 @@ async fn shown(session: &Session) -> Vec<Shown> {
         all.push(Shown {
             name: sink.name.clone(),
             source: sink.sources.join(", "),
-            place: place(&sink.statement),
+            place: sink.place.clone(),
             state,
             error: error.unwrap_or_default(),
             rows: match (blackhole, info) {
@@ -439,7 +432,7 @@ async fn shown(session: &Session) -> Vec<Shown> {
         all.push(Shown {
             name: name.clone(),
             source: String::new(),
-            place: place(statement),
+            place: String::new(),
             state,
             error: error.unwrap_or_default(),
             rows: 0,
@@ -471,19 +464,6 @@ fn worst(
         .or(own)
         .or(feed)
         .unwrap_or((QueryState::Starting, None))
-}
-
-/// Where a statement's sink writes, for people.
-fn place(statement: &str) -> String {
-    let parsed = kappa_sql::parser::parse(statement);
-    let parsed = parsed.ok().and_then(|script| script.0.into_iter().next());
-    let Some(Statement::CreateSink { with, .. }) = parsed.map(|parsed| parsed.statement) else {
-        return String::new();
-    };
-    let text = |name: &str| with.string(name).ok().flatten().map(str::to_owned);
-    text("PATH")
-        .or_else(|| text("CONNECTOR"))
-        .unwrap_or_default()
 }
 
 pub(super) async fn show(session: &Session) -> Result<Response> {

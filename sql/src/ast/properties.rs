@@ -48,7 +48,24 @@ impl fmt::Display for Literal {
     }
 }
 
+impl Literal {
+    /// The value as bare text: a string without its quotes.
+    pub fn text(&self) -> String {
+        match self {
+            Self::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl Properties {
+    /// Gives a property another value, if it is there.
+    pub fn replace(&mut self, name: &str, value: &str) {
+        if let Some(property) = self.0.iter_mut().find(|property| property.name == name) {
+            property.value = Literal::String(value.to_owned());
+        }
+    }
+
     /// Adds a property at the end. It is an error to give one twice.
     pub fn push(&mut self, property: Property) -> Result<()> {
         if self.get(&property.name).is_some() {

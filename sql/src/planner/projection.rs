@@ -333,7 +333,14 @@ pub(super) fn project(
     let push = target == Target::Push;
     // A push query is shown ROWTIME and the window's bounds when it asks for them.
     let mut items = items;
-    if push {
+    if target == Target::Sink {
+        // It gets them in any case.
+        let given = [column::WINDOWSTART, column::WINDOWEND, column::ROWTIME];
+        items.retain(
+            |item| !matches!(&item.name, Name::Column { name, .. } if given.contains(&name.as_str())),
+        );
+    }
+    if push || target == Target::Sink {
         for item in &mut items {
             if let Name::Column { name, .. } = &item.name
                 && column::is_reserved(name)
@@ -343,14 +350,15 @@ pub(super) fn project(
         }
     }
     let names = names(&scope, &items)?;
-    let key = if push {
-        Vec::new()
-    } else {
-        key_items(&scope, &items, query)?
+    let key = match target {
+        Target::Push => Vec::new(),
+        // Without its key a table's changes can be written, too, one after the other.
+        Target::Sink => key_items(&scope, &items, query).unwrap_or_default(),
+        Target::Create(_) | Target::Insert => key_items(&scope, &items, query)?,
     };
     let rest = (0..items.len()).filter(|index| !key.contains(index));
     let order: Vec<usize> = key.iter().copied().chain(rest).collect();
-    if !push && order.len() == key.len() {
+    if !push && target != Target::Sink && order.len() == key.len() {
         return Err(
             Error::invalid("The projection contains no value columns.").at(query.spans.select)
         );

@@ -21,6 +21,8 @@ pub enum Target {
     Create(Kind),
     /// `INSERT INTO stream`.
     Insert,
+    /// A sink: rows with their window's bounds and time beside them.
+    Sink,
     /// A subscriber.
     Push,
 }
@@ -109,7 +111,7 @@ fn check_kind(kind: Kind, target: Target) -> Result<()> {
     let wanted = match target {
         Target::Create(wanted) => wanted,
         Target::Insert => Kind::Stream,
-        Target::Push => return Ok(()),
+        Target::Push | Target::Sink => return Ok(()),
     };
     if kind == wanted {
         return Ok(());
@@ -331,5 +333,5 @@ pub fn plan_select_all(catalog: &Catalog, name: &crate::ast::Name) -> Result<Con
             limit: nowhere,
         },
     };
-    plan_query(catalog, &query, Target::Push)
+    plan_query(catalog, &query, Target::Sink)
 }

@@ -9,8 +9,12 @@
 mod bad_input;
 mod benchmarks;
 mod broker;
+mod fan_out;
+mod gcs;
 mod incarnation;
 mod nexmark;
 mod oracle;
+mod postgres;
 mod push;
 mod sinks;
+mod snowflake;

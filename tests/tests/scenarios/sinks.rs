@@ -19,7 +19,7 @@ const STREAM: &str = "CREATE STREAM clicks (id INT KEY, page STRING, ms INT) \
                       WITH (KAFKA_TOPIC = 'clicks', VALUE_FORMAT = 'JSON', PARTITIONS = 2)";
 
 /// Files by name.
-type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Where a sink writes, as seen by somebody else.
 enum Place {
@@ -101,7 +101,7 @@ fn read_directory(directory: &Path, prefix: &str, files: &mut Files) {
 }
 
 /// The rows of Parquet files.
-fn parquet_rows(files: &Files) -> Table {
+pub(crate) fn parquet_rows(files: &Files) -> Table {
     let mut batches: Vec<RecordBatch> = Vec::new();
     for bytes in files.values() {
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes.clone()));

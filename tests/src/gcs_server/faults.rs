@@ -1,0 +1,45 @@
+//! What is to go wrong with the next requests.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+/// The faults that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    pub(super) requests: u64,
+    pub(super) refuse: bool,
+    pub(super) throttle: u32,
+    pub(super) lose: u32,
+    pub(super) delay: Duration,
+}
+
+/// What is to happen to one request.
+pub(super) struct Fate {
+    pub(super) delay: Duration,
+    /// Not to be executed, and answered with this.
+    pub(super) refusal: Option<(StatusCode, &'static str)>,
+    /// To be executed, and not answered.
+    pub(super) lose: bool,
+}
+
+impl Faults {
+    pub(super) fn next(&mut self, writes: bool) -> Fate {
+        self.requests += 1;
+        let mut fate = Fate {
+            delay: self.delay,
+            refusal: None,
+            lose: false,
+        };
+        if self.refuse {
+            fate.refusal = Some((StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"));
+        } else if self.throttle > 0 {
+            self.throttle -= 1;
+            fate.refusal = Some((StatusCode::TOO_MANY_REQUESTS, "SlowDown"));
+        } else if writes && self.lose > 0 {
+            self.lose -= 1;
+            fate.lose = true;
+        }
+        fate
+    }
+}

@@ -1,0 +1,453 @@
+//! One stream and one view to several targets at once: each gets every row once and in order, each
+//! at its own pace when one is away.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kappa_engine::Config;
+use kappa_tests::gcs_server::GcsServer;
+use kappa_tests::instance;
+use kappa_tests::server::Server;
+use object_store::ObjectStoreExt;
+use object_store::aws::AmazonS3Builder;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+use crate::incarnation::{Incarnation, Table, sorted};
+use crate::sinks::{Files, parquet_rows};
+
+/// Where rows go.
+struct Targets {
+    postgres: Server,
+    minio: Server,
+    gcs: GcsServer,
+    directory: tempfile::TempDir,
+}
+
+impl Targets {
+    fn start() -> Option<Self> {
+        Some(Self {
+            postgres: Server::start("postgres").unwrap()?,
+            minio: Server::start("minio").unwrap()?,
+            gcs: GcsServer::start(),
+            directory: tempfile::tempdir().unwrap(),
+        })
+    }
+
+    fn config(&self, data_dir: &Path) -> Config {
+        let minio = |key: &str| self.minio.value(key).to_owned();
+        let settings = [
+            ("commit.interval.ms", "1000".to_owned()),
+            ("s3.endpoint", minio("ENDPOINT")),
+            ("s3.region", minio("REGION")),
+            ("s3.access_key_id", minio("ACCESS_KEY")),
+            ("s3.secret_access_key", minio("SECRET_KEY")),
+            ("gcs.service_account_key", self.gcs.service_account_key()),
+            ("postgres.url", self.postgres.value("URL").to_owned()),
+        ];
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        instance::config(data_dir, &settings)
+    }
+
+    /// The stream, a view of it, and what is written where.
+    fn create(&self, kappa: &Incarnation, more: &str) {
+        kappa.execute(
+            "CREATE STREAM clicks (id INT KEY, page STRING, ms INT) \
+             WITH (KAFKA_TOPIC = 'clicks', VALUE_FORMAT = 'JSON', PARTITIONS = 2)",
+        );
+        kappa.execute(
+            "CREATE TABLE per_page WITH (VALUE_FORMAT = 'JSON') AS \
+             SELECT page, COUNT(*) AS n, SUM(ms) AS total FROM clicks GROUP BY page",
+        );
+        let directory = self.directory.path().join("clicks");
+        let directory = directory.display();
+        let files = format!("FORMAT = 'PARQUET', ROLL_INTERVAL = '1 SECOND' {more}");
+        for sink in [
+            format!(
+                "s3_files FROM clicks WITH (CONNECTOR = 's3', PATH = 's3://kappa/clicks', {files})"
+            ),
+            format!(
+                "gcs_files FROM clicks WITH (CONNECTOR = 'gcs', PATH = 'gs://kappa/clicks', {files})"
+            ),
+            format!(
+                "local_files FROM clicks WITH (CONNECTOR = 'file', PATH = '{directory}', \
+                 PARTITION_PATH = '{{page}}/{{ROWTIME:%H%M}}', {files})"
+            ),
+            format!(
+                "pg_clicks FROM clicks WITH (CONNECTOR = 'postgres', INCLUDE_ROWTIME = true {more})"
+            ),
+            format!("pg_pages FROM per_page WITH (CONNECTOR = 'postgres', TABLE = 'pages' {more})"),
+        ] {
+            kappa.execute(&format!("CREATE SINK {sink}"));
+        }
+    }
+
+    /// What each sink has, by name; but for those whose servers are away.
+    fn rows(&self, kappa: &Incarnation) -> BTreeMap<&'static str, Table> {
+        let directory = self.directory.path().join("clicks");
+        BTreeMap::from([
+            ("s3_files", parquet_rows(&data(self.s3_objects(kappa)))),
+            ("gcs_files", parquet_rows(&data(self.gcs_objects()))),
+            ("local_files", parquet_rows(&data(local_files(&directory)))),
+            (
+                "pg_clicks",
+                self.table(kappa, "SELECT id, page, ms, rowtime FROM pg_clicks"),
+            ),
+            (
+                "pg_pages",
+                self.table(kappa, "SELECT page, n, total FROM pages"),
+            ),
+        ])
+    }
+
+    fn gcs_objects(&self) -> Files {
+        let objects = self.gcs.objects("kappa").into_iter();
+        objects
+            .map(|(name, bytes)| (name, bytes.to_vec()))
+            .collect()
+    }
+
+    fn s3_objects(&self, kappa: &Incarnation) -> Files {
+        let store = AmazonS3Builder::new()
+            .with_endpoint(self.minio.value("ENDPOINT"))
+            .with_allow_http(true)
+            .with_region(self.minio.value("REGION"))
+            .with_bucket_name(self.minio.value("BUCKET"))
+            .with_access_key_id(self.minio.value("ACCESS_KEY"))
+            .with_secret_access_key(self.minio.value("SECRET_KEY"))
+            .build()
+            .unwrap();
+        kappa.block_on(async {
+            let mut files = Files::new();
+            let mut listed = object_store::ObjectStore::list(&store, None);
+            while let Some(object) = futures::StreamExt::next(&mut listed).await {
+                let location = object.unwrap().location;
+                let bytes = store.get(&location).await.unwrap().bytes().await.unwrap();
+                files.insert(location.to_string(), bytes.to_vec());
+            }
+            files
+        })
+    }
+
+    fn table(&self, kappa: &Incarnation, sql: &str) -> Table {
+        let url = self.postgres.value("URL");
+        kappa.block_on(async {
+            let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+            let connection = tokio::spawn(connection);
+            let messages = client.simple_query(sql).await.unwrap();
+            connection.abort();
+            let rows = messages.iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            });
+            let text = |cell: Option<&str>| cell.unwrap_or("NULL").to_owned();
+            sorted(
+                rows.map(|row| (0..row.len()).map(|i| text(row.get(i))).collect())
+                    .collect(),
+            )
+        })
+    }
+}
+
+/// Files of rows, without what says which belong together.
+fn data(mut files: Files) -> Files {
+    files.retain(|name, _| !name.contains("_commits/"));
+    files
+}
+
+fn local_files(directory: &Path) -> Files {
+    let mut files = Files::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(local_files(&path)),
+            false => drop(files.insert(path.display().to_string(), std::fs::read(&path).unwrap())),
+        }
+    }
+    files
+}
+
+fn send(kappa: &Incarnation, ids: std::ops::Range<i32>) {
+    for id in ids {
+        let value = format!(r#"{{"PAGE":"p{}","MS":{id}}}"#, id % 3);
+        kappa.send("clicks", 2, id, Some(value), i64::from(id) * 1000);
+    }
+}
+
+/// What every sink should have of `send` of `0..end`, from a plain count.
+fn expected(end: i32) -> BTreeMap<&'static str, Table> {
+    let clicks = sorted(
+        (0..end)
+            .map(|id| {
+                let (page, time) = (format!("p{}", id % 3), i64::from(id) * 1000);
+                vec![id.to_string(), page, id.to_string(), time.to_string()]
+            })
+            .collect(),
+    );
+    let mut pages: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    for id in 0..end {
+        let page = pages.entry(format!("p{}", id % 3)).or_default();
+        *page = (page.0 + 1, page.1 + i64::from(id));
+    }
+    let pages = pages
+        .into_iter()
+        .map(|(page, (n, total))| vec![page, n.to_string(), total.to_string()])
+        .collect();
+    let mut all: BTreeMap<&'static str, Table> =
+        ["s3_files", "gcs_files", "local_files", "pg_clicks"]
+            .into_iter()
+            .map(|sink| (sink, clicks.clone()))
+            .collect();
+    all.insert("pg_pages", pages);
+    all
+}
+
+/// A fact that DESCRIBE tells of a sink.
+fn fact(kappa: &Incarnation, sink: &str, what: &str) -> String {
+    let facts = kappa.ask(&format!("DESCRIBE {sink}"));
+    facts
+        .into_iter()
+        .find(|fact| fact[0] == what)
+        .unwrap()
+        .remove(1)
+}
+
+#[test]
+fn several_targets_have_every_row_once_through_restarts_and_crashes() {
+    let Some(targets) = Targets::start() else {
+        return;
+    };
+    let data_dir = instance::data_dir().unwrap();
+    let open = || Incarnation::open(targets.config(data_dir.path()));
+    let mut kappa = open();
+    targets.create(&kappa, "");
+    // Read, and encoded, once.
+    let feed = fact(&kappa, "s3_files", "feed");
+    for sink in ["gcs_files", "local_files", "pg_clicks"] {
+        assert_eq!(fact(&kappa, sink, "feed"), feed, "{sink}");
+    }
+    let writer = fact(&kappa, "s3_files", "writer");
+    assert_eq!(fact(&kappa, "gcs_files", "writer"), writer);
+    assert_ne!(fact(&kappa, "local_files", "writer"), writer);
+    let mut sent = 0;
+    for round in 0..40 {
+        let more = round % 4 + 1;
+        send(&kappa, sent..sent + more);
+        sent += more;
+        match round % 5 {
+            0 => kappa.flush(),
+            1 => (0..round).for_each(|_| kappa.tick()),
+            2 => {
+                kappa.shut_down();
+                kappa = open();
+            }
+            _ => {
+                // Each time a little later in what goes on.
+                kappa.tick();
+                kappa.tick();
+                kappa.wait(Duration::from_millis(round as u64 % 9));
+                kappa.crash();
+                kappa = open();
+            }
+        }
+    }
+    kappa.flush();
+    assert_eq!(targets.rows(&kappa), expected(sent));
+    // Who reads the commit objects finds the same files.
+    let objects = targets.gcs_objects();
+    let commits = objects
+        .iter()
+        .filter(|(name, _)| name.contains("_commits/"));
+    let mut listed: Vec<String> = commits
+        .flat_map(|(_, bytes)| {
+            let commit: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+            let files = commit["files"].as_array().unwrap().clone();
+            files
+                .into_iter()
+                .map(|file| format!("clicks/{}", file["path"].as_str().unwrap()))
+        })
+        .collect();
+    listed.sort();
+    let files: Vec<String> = data(objects).into_keys().collect();
+    assert_eq!(listed, files);
+    // The same bytes under both clouds.
+    let names = |files: Files| -> Vec<Vec<u8>> {
+        let mut bytes: Vec<_> = data(files).into_values().collect();
+        bytes.sort();
+        bytes
+    };
+    assert_eq!(
+        names(targets.s3_objects(&kappa)),
+        names(targets.gcs_objects())
+    );
+    let shown = kappa.ask("SHOW SINKS");
+    for row in &shown {
+        assert_eq!(
+            (row[3].as_str(), row[6].as_str()),
+            ("RUNNING", "0"),
+            "{row:?}"
+        );
+    }
+    kappa.shut_down();
+}
+
+/// Waits until SHOW SINKS says so of a sink.
+fn await_sink(kappa: &Incarnation, sink: &str, is: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let begun = Instant::now();
+    loop {
+        let shown = kappa.ask("SHOW SINKS");
+        let row = shown
+            .into_iter()
+            .find(|row| row[0] == sink.to_uppercase())
+            .unwrap();
+        if is(&row) {
+            return row;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(90), "{row:?}");
+        kappa.tick();
+    }
+}
+
+#[test]
+fn a_target_that_is_away_holds_up_nobody_and_catches_up() {
+    let Some(mut targets) = Targets::start() else {
+        return;
+    };
+    let data_dir = instance::data_dir().unwrap();
+    let mut kappa = Incarnation::open(targets.config(data_dir.path()));
+    targets.create(&kappa, "");
+    send(&kappa, 0..10);
+    kappa.flush();
+    let mut sent = 10;
+    for away in ["gcs_files", "s3_files", "pg_clicks"] {
+        match away {
+            "gcs_files" => targets.gcs.stop(),
+            "s3_files" => targets.minio.stop().unwrap(),
+            _ => targets.postgres.stop().unwrap(),
+        }
+        for _ in 0..3 {
+            send(&kappa, sent..sent + 5);
+            sent += 5;
+            (0..3).for_each(|_| kappa.tick());
+        }
+        let row = await_sink(&kappa, away, |row| row[3] == "RETRYING" && row[6] != "0");
+        assert!(row[9] != "(empty)", "{row:?}");
+        for other in ["gcs_files", "s3_files", "local_files", "pg_clicks"] {
+            if other != away {
+                await_sink(&kappa, other, |row| row[4] == sent.to_string());
+            }
+        }
+        // The outage goes on over a restart.
+        kappa.shut_down();
+        kappa = Incarnation::open(targets.config(data_dir.path()));
+        match away {
+            "gcs_files" => targets.gcs.resume(),
+            "s3_files" => targets.minio.resume().unwrap(),
+            _ => targets.postgres.resume().unwrap(),
+        }
+        await_sink(&kappa, away, |row| {
+            row[3] == "RUNNING" && row[4] == sent.to_string()
+        });
+    }
+    kappa.flush();
+    assert_eq!(targets.rows(&kappa), expected(sent));
+    kappa.shut_down();
+}
+
+#[test]
+fn answers_that_are_lost_and_throttling_double_nothing() {
+    let Some(targets) = Targets::start() else {
+        return;
+    };
+    let data_dir = instance::data_dir().unwrap();
+    let kappa = Incarnation::open(targets.config(data_dir.path()));
+    targets.create(&kappa, "");
+    let mut sent = 0;
+    for round in 0..12 {
+        send(&kappa, sent..sent + 4);
+        sent += 4;
+        match round % 3 {
+            0 => targets.gcs.lose_answers(1 + round / 3),
+            1 => targets.gcs.throttle(3),
+            _ => targets.gcs.refuse(true),
+        }
+        (0..3).for_each(|_| kappa.tick());
+        targets.gcs.refuse(false);
+    }
+    await_sink(&kappa, "gcs_files", |row| row[4] == sent.to_string());
+    kappa.flush();
+    assert_eq!(targets.rows(&kappa), expected(sent));
+    kappa.shut_down();
+}
+
+#[test]
+fn a_sink_that_is_too_far_behind_stops_its_feed() {
+    let Some(mut targets) = Targets::start() else {
+        return;
+    };
+    let data_dir = instance::data_dir().unwrap();
+    let kappa = Incarnation::open(targets.config(data_dir.path()));
+    targets.create(&kappa, ", ON_OUTAGE = 'block', OUTBOX_MAX_BYTES = 1");
+    targets.gcs.stop();
+    send(&kappa, 0..10);
+    let row = await_sink(&kappa, "gcs_files", |row| {
+        row[3] == "RETRYING" && row[6] != "0"
+    });
+    let behind = row[7].clone();
+    send(&kappa, 10..20);
+    await_sink(&kappa, "gcs_files", |row| row[8] != "0");
+    let refused = kappa.try_flush().unwrap_err().to_string();
+    assert!(refused.contains("waits for sink GCS_FILES"), "{refused}");
+    let row = await_sink(&kappa, "gcs_files", |_| true);
+    assert_eq!(row[7], behind, "nothing more was written: {row:?}");
+    targets.gcs.resume();
+    await_sink(&kappa, "gcs_files", |row| {
+        row[3] == "RUNNING" && row[4] == "20"
+    });
+    kappa.flush();
+    assert_eq!(targets.rows(&kappa), expected(20));
+    kappa.shut_down();
+}
+
+#[test]
+fn paused_sinks_are_waited_for_and_dropped_ones_are_not() {
+    let Some(targets) = Targets::start() else {
+        return;
+    };
+    let data_dir = instance::data_dir().unwrap();
+    let mut kappa = Incarnation::open(targets.config(data_dir.path()));
+    targets.create(&kappa, "");
+    kappa.execute("PAUSE SINK s3_files");
+    send(&kappa, 0..10);
+    kappa.flush();
+    kappa.shut_down();
+    kappa = Incarnation::open(targets.config(data_dir.path()));
+    let row = await_sink(&kappa, "s3_files", |row| {
+        row[3] == "PAUSED" && row[6] == "1"
+    });
+    assert_eq!(row[4], "0", "{row:?}");
+    kappa.execute("RESUME SINK s3_files");
+    kappa.flush();
+    assert_eq!(targets.rows(&kappa), expected(10));
+    kappa.execute("DROP SINK gcs_files");
+    kappa.execute("DROP SINK pg_clicks");
+    send(&kappa, 10..20);
+    kappa.flush();
+    let rows = targets.rows(&kappa);
+    assert_eq!(rows["gcs_files"], expected(10)["gcs_files"]);
+    assert_eq!(rows["pg_clicks"], expected(10)["pg_clicks"]);
+    assert_eq!(rows["s3_files"], expected(20)["s3_files"]);
+    for sink in ["s3_files", "local_files", "pg_pages"] {
+        kappa.execute(&format!("DROP SINK {sink}"));
+    }
+    assert_eq!(kappa.ask("SHOW SINKS"), Table::new());
+    // Nothing is left of them on this disk.
+    for folder in ["outbox", "staging"] {
+        let left = std::fs::read_dir(data_dir.path().join(folder));
+        assert_eq!(left.map_or(0, Iterator::count), 0, "{folder}");
+    }
+    kappa.shut_down();
+}
