@@ -23,7 +23,7 @@ done = printf '== done in %d s\n' $$((SECONDS - step_start)) >&2
 
 help: ## lists the targets
 	@echo 'make demo        the weblogs pipeline on embedded topics, from nothing (first time: some 18 minutes)'
-	echo 'make test        all tests, real servers included (Kafka, MinIO, a schema registry)'
+	echo 'make test        all tests, real servers included (Kafka, MinIO, PostgreSQL, Azurite, …)'
 	echo 'make lint        formatting, clippy and rustdoc, warnings being errors'
 	echo 'make bench       the benchmarks, in release mode; BENCH="…" passes arguments on'
 	echo 'make bench-flink beside Flink SQL on Nexmark, both reading one Kafka; BENCH="q0 q12" chooses'
@@ -45,7 +45,7 @@ setup-test: setup-build
 
 servers: setup-test
 	@$(call step,the servers of the tests)
-	for server in kafka minio schema-registry; do
+	for server in kafka minio schema-registry postgres azurite snowflake; do
 		tests/servers/$$server fetch && continue
 		[[ $${KAPPA_REQUIRE_SERVERS-} != 1 ]] || exit 1
 		echo "== no $$server: the tests that need it will say so and be left out" >&2

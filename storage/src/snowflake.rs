@@ -29,7 +29,7 @@ use arrow::datatypes::SchemaRef;
 
 use self::merge::Merge;
 use self::name::ObjectName;
-pub use self::options::{Mode, SnowflakeOptions, is_secret};
+pub use self::options::{Mode, SnowflakeOptions, canonical, is_secret};
 pub use self::query::Answer;
 use self::session::{Clock, Session};
 use self::stage::Stage;
@@ -141,6 +141,21 @@ impl Snowflake {
         }
         self.is_open = true;
         Ok(())
+    }
+
+    /// The last unit that was merged, 0 when none was; nothing is known of rows that are appended.
+    /// For a sink that is open.
+    ///
+    /// # Errors
+    /// `External`: retryable when Snowflake or the way there is in trouble, not so when it refuses.
+    pub async fn last_merged(&mut self) -> Result<Option<u64>> {
+        match &self.merge {
+            None => Ok(None),
+            Some(merge) => {
+                let last = merge.last(&mut self.session).await?;
+                Ok(Some(u64::try_from(last).unwrap_or(0)))
+            }
+        }
     }
 
     /// Lands the unit exactly once. After an error it is called again with the same unit, here or

@@ -148,6 +148,7 @@ impl DeliveryHandle {
             cursor,
             committed_ms: i64::MIN / 2,
             paused,
+            asked: Vec::new(),
         };
         Self {
             status,
@@ -205,6 +206,8 @@ struct Task {
     /// When rows were committed last, on the monotonic clock.
     committed_ms: i64,
     paused: bool,
+    /// Who waits for a flush that begins with another try.
+    asked: Vec<oneshot::Sender<Result<()>>>,
 }
 
 /// Why a run ended.
@@ -234,6 +237,7 @@ impl Task {
                 }
                 Ended::Failed(error) => error,
             };
+            self.answer(&Err(self.shown(&error)));
             let wait = error.is_retryable().then(|| backoff.next());
             let state = match wait {
                 Some(_) => QueryState::Retrying,
@@ -271,23 +275,42 @@ impl Task {
                     self.paused = true;
                     return true;
                 }
+                // Not when its time comes, but now.
+                Some(Command::Flush(answer)) if wait.is_some() => {
+                    self.asked.push(answer);
+                    return true;
+                }
                 Some(Command::Flush(answer)) => {
-                    let result = match error {
-                        Some(error) => Err(Error::User(format!(
-                            "sink {} failed: {error}",
-                            self.spec.sink
-                        ))),
-                        None => Ok(()),
-                    };
+                    let result = error.map_or(Ok(()), |error| Err(self.shown(error)));
                     drop(answer.send(result));
                 }
             }
         }
     }
 
+    /// An error as it is told to who waits for a flush.
+    fn shown(&self, error: &Error) -> Error {
+        Error::User(format!("sink {} failed: {error}", self.spec.sink))
+    }
+
+    /// Answers those who wait for a flush.
+    fn answer(&mut self, result: &Result<()>) {
+        for asked in self.asked.drain(..) {
+            drop(asked.send(result.clone()));
+        }
+    }
+
     async fn run_once(&mut self, backoff: &mut Backoff) -> Ended {
         match self.spec.target.open().await {
             Err(error) => return Ended::Failed(error),
+            Ok(Some(last)) if last < self.cursor.last => {
+                return Ended::Failed(Error::User(format!(
+                    "the target of sink {} has its epochs up to {last}, though {} was delivered: it \
+                     was restored, or what Kappa keeps there was removed. Restore the newer one, or \
+                     DROP the sink and create it again",
+                    self.spec.sink, self.cursor.last
+                )));
+            }
             // It has what the local note of it was too late for.
             Ok(Some(last)) if last > self.cursor.last => {
                 if let Err(error) = self.catch_up(last).await {
@@ -302,26 +325,19 @@ impl Task {
             Source::Rows(outbox) => outbox.subscribe(),
         };
         loop {
-            match self.deliver(false).await {
+            match self.deliver(!self.asked.is_empty()).await {
                 Ok(true) => backoff.reset(),
                 Ok(false) => {}
                 Err(error) => return Ended::Failed(error),
             }
+            self.answer(&Ok(()));
             self.look();
             match self.next_command(&mut news).await {
                 Next::Look => {}
                 Next::Command(None | Some(Command::Stop)) => return Ended::Stopped,
                 Next::Command(Some(Command::Pause)) => return Ended::Paused,
                 Next::Command(Some(Command::Resume)) => {}
-                Next::Command(Some(Command::Flush(answer))) => match self.deliver(true).await {
-                    Ok(_) => drop(answer.send(Ok(()))),
-                    Err(error) => {
-                        let sink = &self.spec.sink;
-                        let shown = Error::User(format!("sink {sink} failed: {error}"));
-                        drop(answer.send(Err(shown)));
-                        return Ended::Failed(error);
-                    }
-                },
+                Next::Command(Some(Command::Flush(answer))) => self.asked.push(answer),
             }
         }
     }
@@ -465,10 +481,16 @@ impl Task {
 impl Lookout {
     /// Looks, when the sink has all up to `last`.
     fn look(&self, last: u64) {
-        let (count, bytes, oldest) = match &self.source {
+        let (count, mut bytes, mut oldest) = match &self.source {
             Source::Units(units) => units.backlog(last),
             Source::Rows(outbox) => outbox.backlog(last),
         };
+        if let Source::Units(units) = &self.source {
+            // Rows that are not in files yet.
+            let (_, waiting, since) = self.outbox.backlog_of(units.writer());
+            bytes += waiting;
+            oldest = oldest.or(since);
+        }
         let age_ms = oldest.map_or(0, |at_ms| self.clock.now_ms().saturating_sub(at_ms));
         self.status.behind.store(count, Ordering::Relaxed);
         self.status.behind_bytes.store(bytes, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use kappa_sql::column;
 use kappa_sql::error::{Error, Result};
 use kappa_storage::files::{Compression, FileEncoding, FileFormat, Provider, Statistics};
 use kappa_storage::postgres::PostgresOptions;
-use kappa_storage::snowflake::{Mode, SnowflakeOptions};
+use kappa_storage::snowflake::{Mode, SnowflakeOptions, canonical};
 
 use super::delivery::{OutageKind, OutagePolicy};
 use super::place::column_name;
@@ -219,6 +219,11 @@ fn complain(with: &Properties, error: kappa_storage::Error) -> Error {
 
 fn postgres(with: &Properties, process: BTreeMap<String, String>) -> Result<SinkKind> {
     let not = [&COMMON[..], &["COMMIT_INTERVAL"]].concat();
+    let mut process = process;
+    if with.get("URL").is_some() {
+        // It says all but, perhaps, the password.
+        process.retain(|name, _| !matches!(name.as_str(), "host" | "port" | "database" | "user"));
+    }
     let settings = settings_of(with, process, &not);
     let options = PostgresOptions::try_new(&settings).map_err(|error| complain(with, error))?;
     Ok(SinkKind::Postgres {
@@ -235,6 +240,20 @@ fn snowflake(
 ) -> Result<SinkKind> {
     let own = ["COMMIT_INTERVAL", "ROLL_SIZE", "ROLL_ROWS", "ROLL_INTERVAL"];
     let not = [&COMMON[..], &own].concat();
+    let mut process = process;
+    let given: Vec<_> = with.iter().filter_map(|p| canonical(&p.name)).collect();
+    let logins = ["PRIVATE_KEY", "PRIVATE_KEY_FILE", "TOKEN", "PASSWORD"];
+    if logins.iter().any(|login| given.contains(login)) {
+        // A login of its own.
+        process.retain(|name, _| {
+            let name = name.to_uppercase();
+            !logins.contains(&name.as_str())
+                && name != "PRIVATE_KEY_PASSPHRASE"
+                && name != "AUTHENTICATOR"
+        });
+    }
+    // By whatever name the statement gives it.
+    process.retain(|name, _| canonical(name).is_none_or(|name| !given.contains(&name)));
     let settings = settings_of(with, process, &not);
     let options = SnowflakeOptions::parse(&settings).map_err(|error| complain(with, error))?;
     let mut roll = roll(with)?;
@@ -292,7 +311,7 @@ fn files(
     }
     let mut settings = BTreeMap::new();
     for (property, s3, other) in [
-        ("ENDPOINT", Some("endpoint"), Some("azure_endpoint")),
+        ("ENDPOINT", Some("endpoint"), Some("endpoint")),
         ("REGION", Some("region"), None),
         ("ACCOUNT", None, Some("account_name")),
     ] {
@@ -329,6 +348,19 @@ fn files(
         }
     };
     let encoding = encoding(with)?;
+    let mut fields = shape.schema.fields().iter();
+    if let (FileFormat::Csv, Some(nested)) = (
+        encoding.format,
+        fields.find(|field| field.data_type().is_nested()),
+    ) {
+        let column = nested.name();
+        let error = Error::invalid(format!("CSV has no way to write {column}, which is nested"));
+        let error = error.hint("take its parts in a query, or FORMAT = 'JSON' or 'PARQUET'");
+        return Err(match with.get("FORMAT") {
+            Some(property) => error.at(property.value_span),
+            None => error,
+        });
+    }
     let writer = WriterOptions {
         encoding,
         without: without(with, true)?,

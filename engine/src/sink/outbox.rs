@@ -246,6 +246,12 @@ impl Outbox {
         backlog
     }
 
+    /// The same after the epoch that a reader has come to.
+    pub(crate) fn backlog_of(&self, reader: &str) -> (u64, u64, Option<i64>) {
+        let position = self.state.lock().readers.get(reader).copied();
+        position.map_or((0, 0, None), |epoch| self.backlog(epoch))
+    }
+
     /// The rows of an epoch.
     pub(crate) fn load(&self, epoch: u64) -> Result<Vec<RecordBatch>> {
         let segment = self.state.lock().segments.get(&epoch).cloned();

@@ -58,6 +58,16 @@ pub(crate) struct Place {
     pub(crate) end_ms: Option<i64>,
 }
 
+impl Place {
+    /// Whether stream time is so far past it.
+    pub(crate) fn is_passed(&self, stream_time_ms: Option<i64>, grace_ms: i64) -> bool {
+        match (self.end_ms, stream_time_ms) {
+            (Some(end), Some(time)) => time >= end.saturating_add(grace_ms),
+            _ => false,
+        }
+    }
+}
+
 /// Sends rows to their places.
 #[derive(Debug)]
 pub(crate) struct Placement {

@@ -38,14 +38,15 @@ pub(crate) struct Committed {
 }
 
 impl Target {
-    /// Makes sure that rows can land there. Returns how far it has come, where it knows.
+    /// Makes sure that rows can land there. Returns how far it has come, where it keeps count; 0
+    /// when it has nothing yet.
     pub(crate) async fn open(&mut self) -> Result<Option<u64>> {
         match self {
             Self::Files(_) => Ok(None),
-            Self::Postgres(target) => Ok(target.postgres.open().await?),
+            Self::Postgres(target) => Ok(Some(target.postgres.open().await?.unwrap_or(0))),
             Self::Snowflake(snowflake) => {
                 snowflake.open().await?;
-                Ok(None)
+                Ok(snowflake.last_merged().await?)
             }
         }
     }
@@ -165,6 +166,10 @@ struct CommittedFile {
 
 impl FilesTarget {
     async fn commit(&self, number: u64, unit: &Unit, paths: &[PathBuf]) -> Result<Committed> {
+        let committed = Committed {
+            rows: unit.rows(),
+            files: unit.files.len() as u64,
+        };
         let names: Vec<String> = unit
             .files
             .iter()
@@ -176,6 +181,14 @@ impl FilesTarget {
                 )
             })
             .collect();
+        let object = self
+            .commits
+            .then(|| self.commit_object(number, unit, &names));
+        if let Some(object) = &object
+            && self.is_committed(number, object).await?
+        {
+            return Ok(committed);
+        }
         let mut puts = Vec::new();
         for (name, path) in names.iter().cloned().zip(paths.iter().cloned()) {
             let target = self.target.clone();
@@ -183,44 +196,62 @@ impl FilesTarget {
         }
         let puts = futures::stream::iter(puts).buffer_unordered(PUTS);
         puts.try_collect::<()>().await?;
-        if self.commits {
-            self.write_commit(number, unit, names).await?;
+        if let Some(object) = &object {
+            let name = self.commit_name(number);
+            let there = self
+                .target
+                .create(&name, serde_json::to_vec(object)?)
+                .await?;
+            self.compare(&name, there, object)?;
         }
-        Ok(Committed {
-            rows: unit.rows(),
-            files: unit.files.len() as u64,
-        })
+        Ok(committed)
     }
 
-    /// Whoever finds the object finds all files. One that somebody else wrote means that there are
-    /// two with this sink's mark: a copy of the data directory.
-    async fn write_commit(&self, number: u64, unit: &Unit, names: Vec<String>) -> Result<()> {
-        let files = names.into_iter().zip(&unit.files);
-        let object = CommitObject {
+    fn commit_name(&self, number: u64) -> String {
+        format!("_commits/{}-{}/{number:020}.json", self.prefix, self.mark)
+    }
+
+    /// Whoever finds the object finds all files.
+    fn commit_object(&self, number: u64, unit: &Unit, names: &[String]) -> CommitObject {
+        let files = names.iter().zip(&unit.files);
+        CommitObject {
             writer: self.mark.clone(),
             unit: number,
             files: files
                 .map(|(path, file)| CommittedFile {
-                    path,
+                    path: path.clone(),
                     rows: file.rows,
                     bytes: file.bytes,
                     min_rowtime: file.times[0],
                     max_rowtime: file.times[1],
                 })
                 .collect(),
-        };
-        let name = format!("_commits/{}-{}/{number:020}.json", self.prefix, self.mark);
-        let bytes = serde_json::to_vec(&object)?;
-        match self.target.create(&name, bytes).await? {
+        }
+    }
+
+    /// Whether the unit is there already. Looked at before its files are put: an old copy of the data
+    /// directory must not write over what the newer one wrote.
+    async fn is_committed(&self, number: u64, object: &CommitObject) -> Result<bool> {
+        let name = self.commit_name(number);
+        let there = self.target.read(&name).await?;
+        let found = there.is_some();
+        self.compare(&name, there, object)?;
+        Ok(found)
+    }
+
+    /// An object that says something else means that there are two with this sink's mark.
+    fn compare(&self, name: &str, there: Option<Vec<u8>>, object: &CommitObject) -> Result<()> {
+        match there {
             None => Ok(()),
             Some(there)
-                if serde_json::from_slice::<CommitObject>(&there).is_ok_and(|o| o == object) =>
+                if serde_json::from_slice(&there).is_ok_and(|it: CommitObject| it == *object) =>
             {
                 Ok(())
             }
             Some(_) => Err(Error::User(format!(
-                "{name} in {} lists other files: a copy of this data directory writes there, too. \
-                 Stop it, or DROP the sink and create it again",
+                "{name} in {} lists other files than this sink has: another copy of this data \
+                 directory wrote there, or this one is the older. Stop it, or DROP the sink and create \
+                 it again",
                 self.target.path()
             ))),
         }

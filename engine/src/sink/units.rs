@@ -96,6 +96,11 @@ impl Units {
         })
     }
 
+    /// Who makes them.
+    pub(crate) fn writer(&self) -> &str {
+        &self.writer
+    }
+
     /// The directory of the files, made if absent.
     pub(crate) fn directory(&self) -> Result<&Path> {
         std::fs::create_dir_all(&self.directory).map_err(|error| Error::External {

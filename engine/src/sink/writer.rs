@@ -113,6 +113,8 @@ struct OpenFile {
     first_ms: i64,
     last_ms: i64,
     times: [i64; 2],
+    /// Whether stream time had passed its directory before its first row came.
+    late: bool,
 }
 
 impl Writer {
@@ -178,6 +180,7 @@ impl Writer {
 
     /// Takes the rows of an epoch. `now_ms` is by the monotonic clock.
     pub(crate) fn push(&mut self, epoch: u64, batches: &[RecordBatch], now_ms: i64) -> Result<()> {
+        let before_ms = self.progress.stream_time_ms;
         for batch in batches {
             if let Some(rowtime) = self.rowtime {
                 let latest = max(batch.column(rowtime).as_primitive::<Int64Type>());
@@ -186,7 +189,7 @@ impl Writer {
             for (place, rows) in self.placement.split(batch)? {
                 let ahead = self.progress.ahead.get(&place.path).copied();
                 if ahead.is_none_or(|ahead| epoch > ahead) {
-                    self.add(place, rows, epoch, now_ms)?;
+                    self.add(place, rows, epoch, now_ms, before_ms)?;
                 }
             }
         }
@@ -194,7 +197,15 @@ impl Writer {
         Ok(())
     }
 
-    fn add(&mut self, place: Arc<Place>, rows: RecordBatch, epoch: u64, now_ms: i64) -> Result<()> {
+    /// Adds rows to their file. `stream_time_ms` is that before the epoch.
+    fn add(
+        &mut self,
+        place: Arc<Place>,
+        rows: RecordBatch,
+        epoch: u64,
+        now_ms: i64,
+        stream_time_ms: Option<i64>,
+    ) -> Result<()> {
         let times = match self.rowtime {
             Some(rowtime) => {
                 let times = rows.column(rowtime).as_primitive::<Int64Type>();
@@ -203,6 +214,7 @@ impl Writer {
             None => [0, 0],
         };
         let rows = self.columns_of(&rows)?;
+        let late = place.is_passed(stream_time_ms, self.options.roll.grace_ms);
         let file = self
             .open
             .entry(place.path.clone())
@@ -217,6 +229,7 @@ impl Writer {
                 first_ms: now_ms,
                 last_ms: now_ms,
                 times,
+                late,
             });
         let bytes = rows.get_array_memory_size();
         file.bytes += bytes;
@@ -293,11 +306,9 @@ impl Writer {
         let mut due: Vec<String> = Vec::new();
         let mut rest: Vec<(i64, &String)> = Vec::new();
         for (path, file) in &self.open {
-            let passed = match (file.place.end_ms, self.progress.stream_time_ms) {
-                (Some(end), Some(time)) => time >= end.saturating_add(roll.grace_ms),
-                _ => false,
-            };
-            let is_due = passed
+            let stream_time_ms = self.progress.stream_time_ms;
+            let passed = file.place.is_passed(stream_time_ms, roll.grace_ms);
+            let is_due = (passed && !file.late)
                 || file.rows >= roll.rows
                 || file.size(self.ratio) >= roll.bytes
                 || now_ms - file.first_ms >= roll.interval_ms
@@ -457,3 +468,6 @@ fn sync_directory(directory: &std::path::Path) -> Result<()> {
         retryable: true,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -408,6 +408,10 @@ async fn shown(session: &Session) -> Vec<Shown> {
         let writer = sink.writer.as_ref().and_then(|w| running.writers.get(w));
         let (state, error) = worst(status, writer.map(|writer| &writer.status), info);
         let get = |of: fn(&TaskStatus) -> u64| status.map_or(0, |status| of(status));
+        // One that is too far behind may hold up the others.
+        let outbox = running.outboxes.get(&sink.feed);
+        let held_up = outbox.and_then(|outbox| outbox.held_up());
+        let error = error.or(held_up.map(|why| format!("its feed {why}")));
         let blackhole = catalog.feeds.get(&sink.feed).is_some_and(|f| f.blackhole);
         all.push(Shown {
             name: sink.name.clone(),

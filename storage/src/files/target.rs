@@ -47,7 +47,7 @@ impl Provider {
             None | Some(("file", _)) => Some(Self::Local),
             Some(("s3" | "s3a", _)) => Some(Self::S3),
             Some(("gs" | "gcs", _)) => Some(Self::Gcs),
-            Some(("az" | "azure" | "abfs" | "abfss", _)) => Some(Self::Azure),
+            Some(("az" | "azure", _)) => Some(Self::Azure),
             Some(_) => None,
         }
     }
@@ -187,14 +187,36 @@ impl FileTarget {
                     Err(
                         object_store::Error::AlreadyExists { .. }
                         | object_store::Error::Precondition { .. },
-                    ) => {
-                        let fail = |error: &object_store::Error| classify(what(), error);
-                        let there = store.get(&path).await.map_err(|error| fail(&error))?;
-                        let bytes = there.bytes().await.map_err(|error| fail(&error))?;
-                        Ok(Some(bytes.to_vec()))
-                    }
+                    ) => self.read(name).await,
                     Err(error) => Err(classify(what(), &error)),
                 }
+            }
+        }
+    }
+
+    /// The bytes of a small object; `None` when there is none.
+    pub async fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let what = || self.what("read", name);
+        match &self.place {
+            Place::Directory(directory) => match tokio::fs::read(directory.join(name)).await {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(Error::retryable(what(), error)),
+            },
+            Place::Store { store, prefix } => {
+                let path = full(prefix, name)?;
+                let there = match store.get(&path).await {
+                    Ok(there) => there,
+                    Err(object_store::Error::NotFound { source, .. })
+                        if !source.to_string().contains("NoSuchBucket") =>
+                    {
+                        return Ok(None);
+                    }
+                    Err(error) => return Err(classify(what(), &error)),
+                };
+                let bytes = there.bytes().await;
+                let bytes = bytes.map_err(|error| classify(what(), &error))?;
+                Ok(Some(bytes.to_vec()))
             }
         }
     }
@@ -229,14 +251,16 @@ fn open_store(
         retry_timeout: std::time::Duration::from_secs(20),
         ..RetryConfig::default()
     };
-    let client = object_store::ClientOptions::new().with_allow_http(plain_http(options));
+    let plain = plain_http(options);
     let failed = |error: object_store::Error| error.to_string();
     Ok(match provider {
         Provider::S3 => {
             let mut builder = AmazonS3Builder::from_env()
                 .with_bucket_name(bucket)
-                .with_retry(retry)
-                .with_client_options(client);
+                .with_retry(retry);
+            if plain {
+                builder = builder.with_allow_http(true);
+            }
             for (name, value) in options {
                 builder = builder.with_config(setting::<AmazonS3ConfigKey>("S3", name)?, value);
             }
@@ -245,8 +269,11 @@ fn open_store(
         Provider::Gcs => {
             let mut builder = GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(bucket)
-                .with_retry(retry)
-                .with_client_options(client);
+                .with_retry(retry);
+            if plain {
+                let client = object_store::ClientOptions::new().with_allow_http(true);
+                builder = builder.with_client_options(client);
+            }
             for (name, value) in options {
                 builder = builder.with_config(setting::<GoogleConfigKey>("GCS", name)?, value);
             }
@@ -255,8 +282,10 @@ fn open_store(
         Provider::Azure | Provider::Local => {
             let mut builder = MicrosoftAzureBuilder::from_env()
                 .with_container_name(bucket)
-                .with_retry(retry)
-                .with_client_options(client);
+                .with_retry(retry);
+            if plain {
+                builder = builder.with_allow_http(true);
+            }
             for (name, value) in options {
                 builder = builder.with_config(setting::<AzureConfigKey>("Azure", name)?, value);
             }

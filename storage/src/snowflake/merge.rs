@@ -86,19 +86,21 @@ impl Merge {
     }
 
     async fn is_done(&self, session: &mut Session, number: u64) -> Result<bool> {
+        Ok(self.last(session).await? >= i128::from(number))
+    }
+
+    /// The last unit that was applied; -1 when none was.
+    pub(crate) async fn last(&self, session: &mut Session) -> Result<i128> {
         let what = format!("read the progress in {}", self.progress);
         let sql = format!("SELECT MAX(\"UNIT\") FROM {}", self.progress);
         let answer = session.run(&what, &sql).await?;
-        let unit: i128 = answer
-            .value()
-            .and_then(|unit| unit.parse().ok())
-            .ok_or_else(|| {
-                Error::external(
-                    &what,
-                    "it has no row: put one back with the last unit's number",
-                )
-            })?;
-        Ok(unit >= i128::from(number))
+        let unit = answer.value().and_then(|unit| unit.parse().ok());
+        unit.ok_or_else(|| {
+            Error::external(
+                &what,
+                "it has no row: put one back with the last unit's number",
+            )
+        })
     }
 
     fn staging(&self, number: u64) -> ObjectName {

@@ -49,7 +49,7 @@ pub fn is_secret(name: &str) -> bool {
 }
 
 /// Our name of a property.
-fn canonical(name: &str) -> Option<&'static str> {
+pub fn canonical(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
     let is = |(own, others): &&(&str, &[&str])| *own == name || others.contains(&name.as_str());
     NAMES.iter().find(is).map(|(own, _)| *own)

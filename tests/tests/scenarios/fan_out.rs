@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use datafusion::arrow::datatypes::Schema;
 use kappa_engine::Config;
+use kappa_storage::snowflake::{self, Snowflake, SnowflakeOptions};
 use kappa_tests::gcs_server::GcsServer;
 use kappa_tests::instance;
 use kappa_tests::server::Server;
@@ -357,6 +360,59 @@ fn a_target_that_is_away_holds_up_nobody_and_catches_up() {
     kappa.shut_down();
 }
 
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_directory(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn an_old_copy_of_the_data_directory_writes_over_nothing() {
+    let Some(targets) = Targets::start() else {
+        return;
+    };
+    let data_dir = instance::data_dir().unwrap();
+    let kappa = Incarnation::open(targets.config(data_dir.path()));
+    targets.create(&kappa, "");
+    send(&kappa, 0..10);
+    kappa.flush();
+    kappa.shut_down();
+    let copy = instance::data_dir().unwrap();
+    copy_directory(data_dir.path(), copy.path());
+    let kappa = Incarnation::open(targets.config(data_dir.path()));
+    for sent in 10..14 {
+        send(&kappa, sent..sent + 1);
+        kappa.flush();
+    }
+    assert_eq!(targets.rows(&kappa), expected(14));
+    kappa.shut_down();
+    let kappa = Incarnation::open(targets.config(copy.path()));
+    send(&kappa, 100..103);
+    let refused = kappa.try_flush().unwrap_err().to_string();
+    assert!(
+        refused.contains("old copy") || refused.contains("another copy"),
+        "{refused}"
+    );
+    for sink in [
+        "s3_files",
+        "gcs_files",
+        "local_files",
+        "pg_clicks",
+        "pg_pages",
+    ] {
+        let row = await_sink(&kappa, sink, |row| row[3] == "ERROR");
+        assert!(row[9].contains("DROP the sink"), "{row:?}");
+    }
+    assert_eq!(targets.rows(&kappa), expected(14));
+    kappa.shut_down();
+}
+
 #[test]
 fn answers_that_are_lost_and_throttling_double_nothing() {
     let Some(targets) = Targets::start() else {
@@ -409,6 +465,141 @@ fn a_sink_that_is_too_far_behind_stops_its_feed() {
     });
     kappa.flush();
     assert_eq!(targets.rows(&kappa), expected(20));
+    kappa.shut_down();
+}
+
+/// The machine's time: Snowflake lets in nobody whose clock is wrong.
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(now.unwrap().as_millis()).unwrap()
+}
+
+/// Rows of a query of Snowflake, by a connection of its own.
+fn snowflake_rows(kappa: &Incarnation, server: &Server, sql: &str) -> Table {
+    let properties = [
+        "URL",
+        "ACCOUNT",
+        "USER",
+        "PRIVATE_KEY_FILE",
+        "DATABASE",
+        "SCHEMA",
+    ];
+    let properties = properties.map(|key| (key.to_owned(), server.value(key).to_owned()));
+    let options = SnowflakeOptions::parse(&BTreeMap::from(properties)).unwrap();
+    let target = snowflake::Target {
+        sink: "READER".to_owned(),
+        mark: "00000000".to_owned(),
+        schema: Arc::new(Schema::empty()),
+        keys: Vec::new(),
+    };
+    let mut reader = Snowflake::try_new(&options, target, Arc::new(now_ms)).unwrap();
+    let answer = kappa.block_on(reader.query(sql)).unwrap();
+    let text = |cell: &Option<String>| cell.clone().unwrap_or_else(|| "NULL".to_owned());
+    let rows = answer.rows().iter();
+    sorted(rows.map(|row| row.iter().map(text).collect()).collect())
+}
+
+#[test]
+fn snowflake_has_rows_appended_and_tables_merged_once() {
+    let Some(server) = Server::start("snowflake").unwrap() else {
+        return;
+    };
+    let data_dir = instance::data_dir().unwrap();
+    let open = || {
+        let settings = [
+            ("snowflake.url", server.value("URL")),
+            ("snowflake.account", server.value("ACCOUNT")),
+            (
+                "snowflake.private_key_file",
+                server.value("PRIVATE_KEY_FILE"),
+            ),
+            ("snowflake.database", server.value("DATABASE")),
+            ("snowflake.schema", server.value("SCHEMA")),
+        ];
+        Incarnation::open_at(instance::config(data_dir.path(), &settings), now_ms())
+    };
+    let mut kappa = open();
+    kappa.execute(
+        "CREATE STREAM clicks (id INT KEY, page STRING, ms INT) \
+         WITH (KAFKA_TOPIC = 'clicks', VALUE_FORMAT = 'JSON', PARTITIONS = 2)",
+    );
+    kappa.execute(
+        "CREATE TABLE per_page WITH (VALUE_FORMAT = 'JSON') AS \
+         SELECT page, COUNT(*) AS n, SUM(ms) AS total FROM clicks GROUP BY page",
+    );
+    // The second by the Spark connector's names.
+    let user = server.value("USER");
+    kappa.execute(&format!(
+        "CREATE SINK sf_clicks FROM clicks WITH (CONNECTOR = 'snowflake', USER = '{user}', \
+         INCLUDE_ROWTIME = true, COMMIT_INTERVAL = '1 SECOND')"
+    ));
+    kappa.execute(&format!(
+        "CREATE SINK sf_pages FROM per_page WITH (CONNECTOR = 'snowflake', sfUser = '{user}', \
+         dbtable = 'pages', COMMIT_INTERVAL = '1 SECOND')"
+    ));
+    let mut sent = 0;
+    for round in 0..12 {
+        let more = round % 4 + 1;
+        send(&kappa, sent..sent + more);
+        sent += more;
+        match round % 4 {
+            0 => kappa.flush(),
+            1 => {
+                kappa.shut_down();
+                kappa = open();
+            }
+            _ => {
+                kappa.tick();
+                kappa.tick();
+                // Sooner or later within what Snowflake is asked.
+                kappa.wait(Duration::from_millis(40 * round as u64));
+                kappa.crash();
+                kappa = open();
+            }
+        }
+    }
+    kappa.flush();
+    let expected = expected(sent);
+    let clicks = snowflake_rows(
+        &kappa,
+        &server,
+        "SELECT ID, PAGE, MS, ROWTIME FROM SF_CLICKS",
+    );
+    assert_eq!(clicks, expected["pg_clicks"]);
+    let pages = snowflake_rows(&kappa, &server, "SELECT PAGE, N, TOTAL FROM PAGES");
+    assert_eq!(pages, expected["pg_pages"]);
+    kappa.shut_down();
+}
+
+#[test]
+fn secrets_of_a_statement_are_nowhere_to_be_seen() {
+    let data_dir = instance::data_dir().unwrap();
+    let kappa = Incarnation::open(instance::config(data_dir.path(), &[]));
+    kappa.execute(
+        "CREATE STREAM s (a INT) WITH (KAFKA_TOPIC = 's', VALUE_FORMAT = 'JSON', PARTITIONS = 1)",
+    );
+    let secret = "se-cr-et";
+    let with = format!(
+        "CONNECTOR = 'postgres', HOST = '127.0.0.1', PORT = 1, USER = 'u', PASSWORD = '{secret}'"
+    );
+    let refused = kappa.refused(&format!("CREATE SINK p FROM s WITH ({with}, TABEL = 't')"));
+    assert!(
+        refused.contains("TABLE") && !refused.contains(secret),
+        "{refused}"
+    );
+    kappa.execute(&format!("CREATE SINK p FROM s WITH ({with}, TABLE = 't')"));
+    let row = await_sink(&kappa, "p", |row| row[3] == "RETRYING");
+    let told = format!(
+        "{row:?} {:?} {:?}",
+        kappa.ask("DESCRIBE p"),
+        kappa.ask("SHOW QUERIES")
+    );
+    assert!(!told.contains(secret), "{told}");
+    kappa.shut_down();
+    // It is still known after a restart.
+    let kappa = Incarnation::open(instance::config(data_dir.path(), &[]));
+    let row = await_sink(&kappa, "p", |row| row[3] == "RETRYING");
+    assert!(row[9].contains("postgres://127.0.0.1:1/u"), "{row:?}");
     kappa.shut_down();
 }
 

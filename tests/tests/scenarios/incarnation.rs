@@ -24,9 +24,14 @@ pub(crate) struct Incarnation {
 }
 
 impl Incarnation {
-    pub(crate) fn open(mut config: Config) -> Self {
+    pub(crate) fn open(config: Config) -> Self {
+        Self::open_at(config, 0)
+    }
+
+    /// With a clock that stands at that time.
+    pub(crate) fn open_at(mut config: Config, now_ms: i64) -> Self {
         let runtime = Runtime::new().unwrap();
-        let clock = Arc::new(ManualClock::at(0));
+        let clock = Arc::new(ManualClock::at(now_ms));
         config.clock = Arc::clone(&clock) as _;
         let engine = runtime.block_on(Engine::open(config)).unwrap();
         Self {

@@ -9,6 +9,7 @@ use kappa_engine::Config;
 use kappa_tests::server::Server;
 use kappa_tests::{instance, text};
 use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::runtime::Runtime;
@@ -25,6 +26,7 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 enum Place {
     Directory(tempfile::TempDir),
     Bucket(Box<dyn ObjectStore>),
+    Container(Box<dyn ObjectStore>, String),
 }
 
 impl Place {
@@ -41,6 +43,18 @@ impl Place {
         Self::Bucket(Box::new(store))
     }
 
+    fn container(server: &Server) -> Self {
+        let store = MicrosoftAzureBuilder::new()
+            .with_endpoint(server.value("ENDPOINT").to_owned())
+            .with_allow_http(true)
+            .with_container_name(server.value("CONTAINER"))
+            .with_account(server.value("ACCOUNT"))
+            .with_access_key(server.value("KEY"))
+            .build()
+            .unwrap();
+        Self::Container(Box::new(store), server.value("CONTAINER").to_owned())
+    }
+
     fn directory() -> Self {
         Self::Directory(tempfile::tempdir().unwrap())
     }
@@ -53,6 +67,9 @@ impl Place {
                 directory.path().join(folder).display()
             ),
             Self::Bucket(_) => format!("CONNECTOR = 's3', PATH = 's3://kappa/{folder}'"),
+            Self::Container(_, name) => {
+                format!("CONNECTOR = 'azure', PATH = 'az://{name}/{folder}'")
+            }
         }
     }
 
@@ -70,18 +87,20 @@ impl Place {
                 read_directory(&directory.path().join(folder), "", &mut files);
                 files
             }
-            Self::Bucket(store) => Runtime::new().unwrap().block_on(async {
-                let prefix = object_store::path::Path::from(folder);
-                let mut files = Files::new();
-                let mut listed = store.list(Some(&prefix));
-                while let Some(object) = futures::StreamExt::next(&mut listed).await {
-                    let location = object.unwrap().location;
-                    let bytes = store.get(&location).await.unwrap().bytes().await.unwrap();
-                    let name = location.as_ref()[folder.len() + 1..].to_owned();
-                    files.insert(name, bytes.to_vec());
-                }
-                files
-            }),
+            Self::Bucket(store) | Self::Container(store, _) => {
+                Runtime::new().unwrap().block_on(async {
+                    let prefix = object_store::path::Path::from(folder);
+                    let mut files = Files::new();
+                    let mut listed = store.list(Some(&prefix));
+                    while let Some(object) = futures::StreamExt::next(&mut listed).await {
+                        let location = object.unwrap().location;
+                        let bytes = store.get(&location).await.unwrap().bytes().await.unwrap();
+                        let name = location.as_ref()[folder.len() + 1..].to_owned();
+                        files.insert(name, bytes.to_vec());
+                    }
+                    files
+                })
+            }
         }
     }
 }
@@ -130,6 +149,15 @@ fn config(data_dir: &Path, server: Option<&Server>) -> Config {
     instance::config(data_dir, &settings)
 }
 
+fn azure_config(data_dir: &Path, server: &Server) -> Config {
+    let settings = [
+        ("azure.endpoint", server.value("ENDPOINT")),
+        ("azure.account_name", server.value("ACCOUNT")),
+        ("azure.account_key", server.value("KEY")),
+    ];
+    instance::config(data_dir, &settings)
+}
+
 fn send(kappa: &Incarnation, ids: std::ops::Range<i32>) {
     for id in ids {
         let value = format!(r#"{{"PAGE":"/{}","MS":{id}}}"#, id % 3);
@@ -150,9 +178,9 @@ fn clicks(end: i32) -> Table {
 }
 
 /// Sends, flushes, restarts and crashes; then every row is there once.
-fn rows_survive(server: Option<&Server>, place: &Place) {
+fn rows_survive(config: &dyn Fn(&Path) -> Config, place: &Place) {
     let data_dir = instance::data_dir().unwrap();
-    let open = || Incarnation::open(config(data_dir.path(), server));
+    let open = || Incarnation::open(config(data_dir.path()));
     let mut kappa = open();
     kappa.execute(STREAM);
     kappa.execute(&format!(
@@ -213,7 +241,7 @@ fn rows_survive(server: Option<&Server>, place: &Place) {
 
 #[test]
 fn rows_reach_a_directory_once() {
-    rows_survive(None, &Place::directory());
+    rows_survive(&|data_dir| config(data_dir, None), &Place::directory());
 }
 
 #[test]
@@ -221,7 +249,17 @@ fn rows_reach_a_bucket_once() {
     let Some(server) = Server::start("minio").unwrap() else {
         return;
     };
-    rows_survive(Some(&server), &Place::of(&server));
+    let config = |data_dir: &Path| config(data_dir, Some(&server));
+    rows_survive(&config, &Place::of(&server));
+}
+
+#[test]
+fn rows_reach_a_container_of_azure_once() {
+    let Some(server) = Server::start("azurite").unwrap() else {
+        return;
+    };
+    let config = |data_dir: &Path| azure_config(data_dir, &server);
+    rows_survive(&config, &Place::container(&server));
 }
 
 #[test]

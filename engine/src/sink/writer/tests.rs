@@ -1,0 +1,243 @@
+//! When files roll, what a crash leaves, and what many open directories cost.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+use kappa_storage::files::{FileEncoding, FileFormat};
+use kappa_storage::store::StoreOptions;
+use tempfile::TempDir;
+
+use super::*;
+
+const MINUTE: i64 = 60_000;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("SITE", DataType::Utf8, true),
+        Field::new("ROWTIME", DataType::Int64, false),
+    ]))
+}
+
+fn rows(rows: &[(&str, i64)]) -> Vec<RecordBatch> {
+    let sites = StringArray::from_iter_values(rows.iter().map(|row| row.0));
+    let times = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
+    let columns: Vec<ArrayRef> = vec![Arc::new(sites), Arc::new(times)];
+    vec![RecordBatch::try_new(schema(), columns).unwrap()]
+}
+
+fn options() -> WriterOptions {
+    WriterOptions {
+        encoding: FileEncoding::of(FileFormat::Csv),
+        without: Vec::new(),
+        sequence: false,
+        partition_by: vec!["SITE".into()],
+        partition_path: None,
+        roll: RollOptions {
+            bytes: u64::MAX,
+            rows: u64::MAX,
+            interval_ms: i64::MAX,
+            inactivity_ms: i64::MAX,
+            grace_ms: 0,
+        },
+        open_max: 1000,
+    }
+}
+
+struct Fixture {
+    directory: TempDir,
+    store: Arc<Store>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            sync: false,
+            ..StoreOptions::default()
+        };
+        let store = Store::open(directory.path().join("store"), options).unwrap();
+        Self { directory, store }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn open(&self, options: &WriterOptions) -> Writer {
+        let units = Units::open(&self.store, self.path(), "W", BTreeMap::new(), true).unwrap();
+        Writer::open(
+            "W",
+            options.clone(),
+            &self.store,
+            Arc::new(units),
+            &schema(),
+        )
+        .unwrap()
+    }
+}
+
+/// The directories of a unit's files and how many rows each has, if there is such a unit.
+fn unit(writer: &Writer, number: u64) -> Option<Vec<(String, u64)>> {
+    let (found, unit) = writer.units.after(number - 1)?;
+    assert_eq!(found, number);
+    let files = unit.files.iter();
+    Some(files.map(|file| (file.place.clone(), file.rows)).collect())
+}
+
+fn place(name: &str, rows: u64) -> (String, u64) {
+    (format!("SITE={name}/"), rows)
+}
+
+#[test]
+fn files_roll_by_rows_age_and_idleness() {
+    let fixture = Fixture::new();
+    let mut options = options();
+    options.roll.rows = 3;
+    options.roll.interval_ms = 100;
+    options.roll.inactivity_ms = 30;
+    let mut writer = fixture.open(&options);
+    writer
+        .push(1, &rows(&[("a", 1), ("b", 1), ("a", 2)]), 0)
+        .unwrap();
+    assert!(!writer.roll(false, 0, 0).unwrap());
+    // Three rows.
+    writer.push(2, &rows(&[("a", 3)]), 20).unwrap();
+    assert!(writer.roll(false, 20, 0).unwrap());
+    assert_eq!(unit(&writer, 1), Some(vec![place("a", 3)]));
+    // `b` has had none since 0.
+    assert_eq!(writer.due_ms(), Some(30));
+    assert!(!writer.roll(false, 29, 0).unwrap());
+    assert!(writer.roll(false, 30, 0).unwrap());
+    assert_eq!(unit(&writer, 2), Some(vec![place("b", 1)]));
+    // A row every now and then, until its file is old.
+    for (epoch, now_ms) in [(3, 40), (4, 65), (5, 90), (6, 115)] {
+        writer
+            .push(epoch, &rows(&[("c", 1), ("d", 1)][..1]), now_ms)
+            .unwrap();
+        if epoch == 5 {
+            // Rows end before the third here.
+            break;
+        }
+        assert!(!writer.roll(false, now_ms, 0).unwrap());
+    }
+    assert!(writer.roll(false, 140, 0).unwrap());
+    assert_eq!(unit(&writer, 3), Some(vec![place("c", 3)]));
+    assert!(!writer.has_open_files());
+}
+
+#[test]
+fn files_roll_when_stream_time_passes_their_directory() {
+    let fixture = Fixture::new();
+    let mut options = options();
+    options.partition_by.clear();
+    options.partition_path = Some("{ROWTIME:%H%M}".into());
+    options.roll.grace_ms = 5_000;
+    let mut writer = fixture.open(&options);
+    writer
+        .push(1, &rows(&[("a", 0), ("a", MINUTE + 4_999)]), 0)
+        .unwrap();
+    assert!(!writer.roll(false, 0, 0).unwrap());
+    writer
+        .push(2, &rows(&[("a", 1), ("a", MINUTE + 5_000)]), 0)
+        .unwrap();
+    assert!(writer.roll(false, 0, 0).unwrap());
+    assert_eq!(unit(&writer, 1), Some(vec![("0000/".to_owned(), 2)]));
+    // Rows that come later wait for each other: not a file for each commit.
+    writer.push(3, &rows(&[("late", 2)]), 0).unwrap();
+    writer.push(4, &rows(&[("late", 3)]), 0).unwrap();
+    assert!(!writer.roll(false, 0, 0).unwrap());
+    assert!(writer.roll(true, 0, 0).unwrap());
+    let expected = vec![("0000/".to_owned(), 2), ("0001/".to_owned(), 2)];
+    assert_eq!(unit(&writer, 2), Some(expected));
+}
+
+#[test]
+fn too_many_directories_close_those_that_were_idle_longest() {
+    let fixture = Fixture::new();
+    let mut options = options();
+    options.open_max = 2;
+    let mut writer = fixture.open(&options);
+    writer.push(1, &rows(&[("a", 1)]), 1).unwrap();
+    writer.push(2, &rows(&[("b", 1)]), 2).unwrap();
+    writer.push(3, &rows(&[("a", 1)]), 3).unwrap();
+    writer.push(4, &rows(&[("c", 1)]), 4).unwrap();
+    assert!(writer.roll(false, 4, 0).unwrap());
+    assert_eq!(unit(&writer, 1), Some(vec![place("b", 1)]));
+}
+
+#[test]
+fn after_a_crash_no_row_is_lost_or_doubled() {
+    let fixture = Fixture::new();
+    let mut options = options();
+    options.roll.rows = 2;
+    let epochs = [
+        rows(&[("a", 1), ("b", 1)]),
+        rows(&[("a", 2)]),
+        rows(&[("a", 3), ("c", 1)]),
+        rows(&[("c", 2), ("b", 2)]),
+        rows(&[("a", 4)]),
+    ];
+    let mut written: BTreeMap<String, u64> = BTreeMap::new();
+    let mut writer = fixture.open(&options);
+    let mut counted = 0;
+    // Opened anew, as after a crash, before every epoch; epochs come again from the cursor.
+    for upto in 1..=epochs.len() {
+        for (epoch, batches) in (1..)
+            .zip(&epochs)
+            .skip(writer.position() as usize)
+            .take(upto)
+        {
+            if epoch > upto as u64 {
+                break;
+            }
+            writer.push(epoch, batches, 0).unwrap();
+            writer.roll(false, 0, 0).unwrap();
+        }
+        writer = fixture.open(&options);
+    }
+    for (epoch, batches) in (1..).zip(&epochs).skip(writer.position() as usize) {
+        writer.push(epoch, batches, 0).unwrap();
+    }
+    writer.roll(true, 0, 0).unwrap();
+    while let Some((number, unit)) = writer.units.after(counted) {
+        for (index, file) in unit.files.iter().enumerate() {
+            let text = std::fs::read_to_string(writer.units.path(number, index)).unwrap();
+            // A line of names, then a line a row.
+            assert_eq!(text.lines().count() as u64, file.rows + 1);
+            *written.entry(file.place.clone()).or_default() += file.rows;
+        }
+        counted = number;
+    }
+    let expected = [place("a", 4), place("b", 2), place("c", 2)];
+    assert_eq!(written, BTreeMap::from(expected));
+    assert_eq!(writer.cursor(), epochs.len() as u64);
+}
+
+#[test]
+fn a_thousand_open_directories_stay_within_their_memory() {
+    let fixture = Fixture::new();
+    let mut options = options();
+    options.encoding = FileEncoding::of(FileFormat::Parquet);
+    let mut writer = fixture.open(&options);
+    let sites: Vec<String> = (0..1000).map(|site| format!("site {site}")).collect();
+    // 60 bytes a row that no dictionary makes smaller, some 60 MB in all.
+    let mut most = 0;
+    for epoch in 1..=20 {
+        let batch: Vec<(&str, i64)> = (0..50_000)
+            .map(|row| {
+                (
+                    sites[row % 1000].as_str(),
+                    (epoch * 50_000) as i64 + row as i64,
+                )
+            })
+            .collect();
+        writer.push(epoch, &rows(&batch), 0).unwrap();
+        most = most.max(writer.memory());
+    }
+    assert_eq!(writer.open.len(), 1000);
+    assert!(most <= MEMORY_MAX + CHUNK_BYTES, "{most}");
+    writer.roll(true, 0, 0).unwrap();
+    let (_, unit) = writer.units.after(0).unwrap();
+    assert_eq!((unit.files.len(), unit.rows()), (1000, 1_000_000));
+}
