@@ -289,10 +289,15 @@ fn licence_expressions_are_understood() {
 const HOSTS: &[&str] = &[
     "127.0.0.1",
     "apache.org",
+    "blob.core.windows.net",
+    "docs.rs",
     "github.com",
+    "googleapis.com",
     "ksqldb.io",
     "nexmark.com",
     "rustup.rs",
+    "snowflake.com",
+    "snowflakecomputing.com",
 ];
 
 #[test]
