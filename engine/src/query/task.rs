@@ -659,9 +659,11 @@ async fn open(
             let delivery = delivery(spec, shared, relation, epoch).await?;
             Target::Relation(Box::new(output), delivery)
         }
-        (None, Destination::Outbox { outbox, shape }) => Target::Outbox(Box::new(
-            OutboxOutput::new(Arc::clone(outbox), shape.clone()),
-        )),
+        (None, Destination::Outbox { outbox, shape }) => {
+            let epoch = progress.as_ref().map_or(0, |progress| progress.epoch);
+            let output = OutboxOutput::new(Arc::clone(outbox), shape.clone(), epoch);
+            Target::Outbox(Box::new(output))
+        }
         (None, Destination::Blackhole) => Target::Blackhole,
         (None, Destination::Subscriber) => {
             return Err(Error::Internal("a push query without a subscriber".into()));

@@ -206,8 +206,10 @@ impl Outbox {
         });
     }
 
-    /// What was written since the last commit is not durable: the query begins again there.
-    pub(crate) fn forget_pending(&self) {
+    /// The query begins again after `epoch`, its last commit. That may have ended while the query was
+    /// failing, so that nobody has told of it; what was written later is not durable.
+    pub(crate) fn reopen(&self, epoch: u64) {
+        self.committed(epoch);
         self.state.lock().pending.clear();
     }
 
@@ -379,4 +381,102 @@ fn key(feed: &str, epoch: u64) -> Vec<u8> {
 
 fn last(state: &State) -> u64 {
     state.segments.keys().next_back().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use kappa_storage::store::StoreOptions;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("A", DataType::Int64, false)]))
+    }
+
+    fn rows(values: std::ops::Range<i64>) -> Vec<RecordBatch> {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(values));
+        vec![RecordBatch::try_new(schema(), vec![column]).unwrap()]
+    }
+
+    struct Fixture {
+        directory: TempDir,
+        store: Arc<Store>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let options = StoreOptions::default();
+            let store = Store::open(directory.path().join("store"), options).unwrap();
+            Self { directory, store }
+        }
+
+        fn open(&self, reader: u64) -> Outbox {
+            let readers = BTreeMap::from([("R".to_owned(), reader)]);
+            let path = self.directory.path();
+            Outbox::open(&self.store, path, "F", 7, schema(), readers, None).unwrap()
+        }
+
+        /// Writes an epoch and commits it, and tells nobody.
+        fn write(&self, outbox: &Outbox, epoch: u64, rows: &[RecordBatch]) {
+            let mut commit = self.store.begin();
+            outbox
+                .write(epoch, rows, Vec::new(), 0, &mut commit)
+                .unwrap();
+            self.store.commit(commit, Durability::Sync).unwrap();
+        }
+
+        fn files(&self) -> usize {
+            let files = std::fs::read_dir(directory(self.directory.path(), "F"));
+            files.map_or(0, Iterator::count)
+        }
+    }
+
+    #[test]
+    fn small_and_large_segments_come_back_after_a_restart() {
+        let fixture = Fixture::new();
+        let outbox = fixture.open(0);
+        let large = FILE_BYTES_MIN as i64 / 8 + 1;
+        fixture.write(&outbox, 1, &rows(0..3));
+        fixture.write(&outbox, 3, &rows(3..large));
+        // Of an epoch that was never committed.
+        let mut commit = fixture.store.begin();
+        outbox
+            .write(4, &rows(0..large), Vec::new(), 0, &mut commit)
+            .unwrap();
+        assert_eq!(fixture.files(), 2);
+        let outbox = fixture.open(0);
+        assert_eq!(fixture.files(), 1);
+        assert_eq!(outbox.newest(), 3);
+        for (after, epoch, expected) in [(0, 1, rows(0..3)), (1, 3, rows(3..large))] {
+            assert_eq!(outbox.after(after).unwrap().0, epoch);
+            assert_eq!(outbox.load(epoch).unwrap(), expected);
+        }
+        assert!(outbox.after(3).is_none());
+        outbox.advance("R", 3);
+        outbox.trim(0).unwrap();
+        assert_eq!((outbox.after(0).is_none(), fixture.files()), (true, 0));
+        assert!(fixture.open(3).after(0).is_none());
+    }
+
+    #[test]
+    fn a_commit_that_ended_while_its_query_failed_is_there() {
+        let fixture = Fixture::new();
+        let outbox = fixture.open(0);
+        fixture.write(&outbox, 1, &rows(0..3));
+        let mut commit = fixture.store.begin();
+        outbox
+            .write(2, &rows(3..5), Vec::new(), 0, &mut commit)
+            .unwrap();
+        outbox.reopen(1);
+        assert_eq!(outbox.after(0).unwrap().0, 1);
+        assert!(outbox.after(1).is_none());
+        // The epoch is made again, of other rows.
+        fixture.write(&outbox, 2, &rows(3..9));
+        outbox.committed(2);
+        assert_eq!(outbox.load(2).unwrap(), rows(3..9));
+    }
 }

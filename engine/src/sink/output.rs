@@ -24,8 +24,9 @@ pub(crate) struct OutboxOutput {
 }
 
 impl OutboxOutput {
-    pub(crate) fn new(outbox: Arc<Outbox>, shape: RowShape) -> Self {
-        outbox.forget_pending();
+    /// The output of a query that goes on after `epoch`, its last commit.
+    pub(crate) fn new(outbox: Arc<Outbox>, shape: RowShape, epoch: u64) -> Self {
+        outbox.reopen(epoch);
         Self {
             outbox,
             shape,

@@ -135,6 +135,10 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
     if let Some(writer) = &new_writer {
         start_writer(engine, &mut running, writer, true)?;
     }
+    if let (Some(_), Some(outbox)) = (&sink.writer, running.outboxes.get(&sink.feed)) {
+        // The writer's files are all that it needs, and the writer is a reader by now.
+        outbox.detach(&sink.name);
+    }
     start_sink(engine, &mut running, &sink)?;
     let what = match input {
         SinkInput::Source(source) => source.to_string(),
@@ -200,10 +204,6 @@ fn shared_writer(
             whole
         })
     })?;
-    // Its files are all that the sink needs of the outbox.
-    if let Some(outbox) = running.outboxes.get(&sink.feed) {
-        outbox.detach(&sink.name);
-    }
     Some(writer.id.clone())
 }
 

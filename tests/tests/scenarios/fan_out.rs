@@ -373,6 +373,82 @@ fn copy_directory(from: &Path, to: &Path) {
 }
 
 #[test]
+fn what_all_sinks_have_is_given_back() {
+    let data_dir = instance::data_dir().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let kappa = Incarnation::open(instance::config(data_dir.path(), &[]));
+    kappa.execute(
+        "CREATE STREAM s (a STRING) WITH (KAFKA_TOPIC = 's', VALUE_FORMAT = 'JSON', PARTITIONS = 1)",
+    );
+    // One feed, a writer each.
+    for format in ["json", "csv"] {
+        let path = place.path().join(format);
+        kappa.execute(&format!(
+            "CREATE SINK {format} FROM s WITH (CONNECTOR = 'file', PATH = '{}', FORMAT = '{format}')",
+            path.display()
+        ));
+    }
+    assert_eq!(fact(&kappa, "json", "feed"), fact(&kappa, "csv", "feed"));
+    let segments = |kappa: &Incarnation| {
+        let folder = data_dir
+            .path()
+            .join("outbox")
+            .join(fact(kappa, "json", "feed"));
+        std::fs::read_dir(folder).unwrap().count()
+    };
+    for _ in 0..3 {
+        // Large enough for a file.
+        let value = format!(r#"{{"A":"{}"}}"#, "x".repeat(2 << 20));
+        kappa.send("s", 1, 1, Some(value), 0);
+        kappa.flush();
+    }
+    // Kept for sinks that may yet come.
+    assert_eq!(segments(&kappa), 3);
+    (0..40).for_each(|_| kappa.tick());
+    kappa.flush();
+    assert_eq!(segments(&kappa), 0);
+    kappa.shut_down();
+}
+
+#[test]
+fn rows_beside_one_that_fails_reach_their_sink_once() {
+    let data_dir = instance::data_dir().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let config = instance::config(data_dir.path(), &[("commit.interval.ms", "1")]);
+    let kappa = Incarnation::open(config);
+    kappa.execute(
+        "CREATE STREAM s (id INT KEY, v INT) WITH (KAFKA_TOPIC = 's', VALUE_FORMAT = 'JSON', \
+         PARTITIONS = 1)",
+    );
+    kappa.execute(&format!(
+        "CREATE SINK files WITH (CONNECTOR = 'file', PATH = '{}') AS \
+         SELECT id, SPLIT_PART('a,b', ',', v) AS a FROM s EMIT CHANGES",
+        place.path().display()
+    ));
+    // A step fails while the commit before it may be under way.
+    for id in 0..300 {
+        let v = if id % 10 == 9 { 0 } else { 1 };
+        kappa.send("s", 1, id, Some(format!(r#"{{"V":{v}}}"#)), 0);
+        if id % 3 == 0 {
+            kappa.tick();
+        }
+    }
+    kappa.flush();
+    let rows = parquet_rows(&data(local_files(place.path())));
+    let mut ids: Vec<i32> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
+    ids.sort_unstable();
+    let bad = kappa.ask("SELECT `OFFSET` FROM KAPPA_BAD_RECORDS");
+    ids.extend(bad.iter().map(|row| row[0].parse::<i32>().unwrap()));
+    ids.sort_unstable();
+    assert_eq!(ids, (0..300).collect::<Vec<_>>());
+    assert!(
+        rows.iter()
+            .all(|row| row[0].parse::<i32>().unwrap() % 10 != 9)
+    );
+    kappa.shut_down();
+}
+
+#[test]
 fn an_old_copy_of_the_data_directory_writes_over_nothing() {
     let Some(targets) = Targets::start() else {
         return;
