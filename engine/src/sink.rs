@@ -10,7 +10,9 @@
 //! want the same files share it. Each sink delivers at its own pace, and what all have is given back.
 //! One that fails holds up neither the feed nor the others, until its policy says so.
 
+pub(crate) mod command;
 pub(crate) mod delivery;
+pub(crate) mod kept;
 pub(crate) mod options;
 pub(crate) mod outbox;
 pub(crate) mod output;

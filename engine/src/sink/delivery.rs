@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::command::{Command, Commands};
+use super::kept::Backlog;
 use super::outbox::Outbox;
 use super::retry::Backoff;
 use super::status::TaskStatus;
 use super::target::{Committed, Target};
 use super::units::Units;
-use super::writing::{blocking, paths};
+use super::writing::blocking;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::query::status::QueryState;
@@ -37,7 +39,7 @@ pub(crate) enum Source {
 }
 
 /// What becomes of a sink that falls behind, and what that means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutagePolicy {
     pub(crate) kind: OutageKind,
     /// Bytes that may wait.
@@ -47,8 +49,7 @@ pub(crate) struct OutagePolicy {
 }
 
 /// What happens at the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutageKind {
     /// The feed stops reading until the sink has caught up.
     Block,
@@ -93,57 +94,55 @@ fn key(sink: &str) -> Vec<u8> {
     format!("cursor/{sink}").into_bytes()
 }
 
-enum Command {
-    /// Deliver all that is ready.
-    Flush(oneshot::Sender<Result<()>>),
-    Pause,
-    Resume,
-    Stop,
-}
-
 /// What a sink is made of.
 #[derive(Debug)]
 pub(crate) struct DeliverySpec {
+    pub(crate) lookout: Lookout,
+    pub(crate) target: Target,
+    /// Least time between two commits of rows, in milliseconds.
+    pub(crate) interval_ms: i64,
+    pub(crate) store: Arc<Store>,
+}
+
+/// What a sink takes, and sees of how much waits for it.
+#[derive(Debug)]
+pub(crate) struct Lookout {
     pub(crate) sink: String,
     pub(crate) source: Source,
     /// The outbox of the feed, which the sink may hold up.
     pub(crate) outbox: Arc<Outbox>,
-    pub(crate) target: Target,
     pub(crate) policy: OutagePolicy,
-    /// Least time between two commits of rows, in milliseconds.
-    pub(crate) interval_ms: i64,
-    pub(crate) store: Arc<Store>,
+    pub(crate) status: Arc<TaskStatus>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// A running sink.
 #[derive(Debug)]
 pub(crate) struct DeliveryHandle {
-    pub(crate) status: Arc<TaskStatus>,
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     task: JoinHandle<()>,
 }
 
 impl DeliveryHandle {
     pub(crate) fn start(spec: DeliverySpec, cursor: Cursor, paused: bool) -> Self {
-        let (commands, receiver) = mpsc::channel(16);
-        let status = Arc::new(TaskStatus::default());
+        let (commands, receiver) = Commands::new();
+        let DeliverySpec {
+            lookout,
+            target,
+            interval_ms,
+            store,
+        } = spec;
+        let status = Arc::clone(&lookout.status);
         status.rows.store(cursor.rows, Ordering::Relaxed);
         status.files.store(cursor.files, Ordering::Relaxed);
         if paused {
             status.set_state(QueryState::Paused, None);
         }
         let task = Task {
-            lookout: Lookout {
-                sink: spec.sink.clone(),
-                source: spec.source.clone(),
-                outbox: Arc::clone(&spec.outbox),
-                policy: spec.policy,
-                status: Arc::clone(&status),
-                clock: Arc::clone(&spec.clock),
-            },
-            spec,
-            status: Arc::clone(&status),
+            lookout,
+            target,
+            interval_ms,
+            store,
             commands: receiver,
             cursor,
             committed_ms: i64::MIN / 2,
@@ -151,7 +150,6 @@ impl DeliveryHandle {
             asked: Vec::new(),
         };
         Self {
-            status,
             commands,
             task: tokio::spawn(Box::pin(task.run())),
         }
@@ -159,26 +157,21 @@ impl DeliveryHandle {
 
     /// Delivers all that is ready now.
     pub(crate) fn flush(&self) -> impl Future<Output = Result<()>> + use<> {
-        let commands = self.commands.clone();
-        async move {
-            let (sender, receiver) = oneshot::channel();
-            drop(commands.send(Command::Flush(sender)).await);
-            receiver.await.unwrap_or(Ok(()))
-        }
+        self.commands.clone().flush()
     }
 
     pub(crate) async fn pause(&self) {
-        drop(self.commands.send(Command::Pause).await);
+        self.commands.send(Command::Pause).await;
     }
 
     pub(crate) async fn resume(&self) {
-        drop(self.commands.send(Command::Resume).await);
+        self.commands.send(Command::Resume).await;
     }
 
     /// Ends it after what it is doing, or in the middle of that when it takes long: the same portion
     /// is committed again after a restart.
     pub(crate) async fn stop(mut self) {
-        drop(self.commands.try_send(Command::Stop));
+        drop(tokio::time::timeout(STOP, self.commands.send(Command::Stop)).await);
         let ended = tokio::time::timeout(STOP, &mut self.task).await;
         if ended.is_err() {
             self.task.abort();
@@ -187,20 +180,11 @@ impl DeliveryHandle {
     }
 }
 
-/// Sees how much waits for a sink, and whether that is too much.
-struct Lookout {
-    sink: String,
-    source: Source,
-    outbox: Arc<Outbox>,
-    policy: OutagePolicy,
-    status: Arc<TaskStatus>,
-    clock: Arc<dyn Clock>,
-}
-
 struct Task {
-    spec: DeliverySpec,
     lookout: Lookout,
-    status: Arc<TaskStatus>,
+    target: Target,
+    interval_ms: i64,
+    store: Arc<Store>,
     commands: mpsc::Receiver<Command>,
     cursor: Cursor,
     /// When rows were committed last, on the monotonic clock.
@@ -223,7 +207,7 @@ impl Task {
         loop {
             self.look();
             if self.paused {
-                self.status.set_state(QueryState::Paused, None);
+                self.lookout.status.set_state(QueryState::Paused, None);
                 match self.wait(None, None).await {
                     true => continue,
                     false => return,
@@ -243,7 +227,9 @@ impl Task {
                 Some(_) => QueryState::Retrying,
                 None => QueryState::Error,
             };
-            self.status.set_state(state, Some(error.to_string()));
+            self.lookout
+                .status
+                .set_state(state, Some(error.to_string()));
             if !self.wait(wait, Some(&error)).await {
                 return;
             }
@@ -290,7 +276,7 @@ impl Task {
 
     /// An error as it is told to who waits for a flush.
     fn shown(&self, error: &Error) -> Error {
-        Error::User(format!("sink {} failed: {error}", self.spec.sink))
+        Error::User(format!("sink {} failed: {error}", self.lookout.sink))
     }
 
     /// Answers those who wait for a flush.
@@ -301,14 +287,14 @@ impl Task {
     }
 
     async fn run_once(&mut self, backoff: &mut Backoff) -> Ended {
-        match self.spec.target.open().await {
+        match self.target.open().await {
             Err(error) => return Ended::Failed(error),
             Ok(Some(last)) if last < self.cursor.last => {
                 return Ended::Failed(Error::User(format!(
                     "the target of sink {} has its epochs up to {last}, though {} was delivered: it \
                      was restored, or what Kappa keeps there was removed. Restore the newer one, or \
                      DROP the sink and create it again",
-                    self.spec.sink, self.cursor.last
+                    self.lookout.sink, self.cursor.last
                 )));
             }
             // It has what the local note of it was too late for.
@@ -319,8 +305,8 @@ impl Task {
             }
             Ok(_) => {}
         }
-        self.status.set_state(QueryState::Running, None);
-        let mut news = match &self.spec.source {
+        self.lookout.status.set_state(QueryState::Running, None);
+        let mut news = match &self.lookout.source {
             Source::Units(units) => units.subscribe(),
             Source::Rows(outbox) => outbox.subscribe(),
         };
@@ -355,7 +341,7 @@ impl Task {
 
     /// The target has all up to `last`, which may not be more than there ever was.
     async fn catch_up(&mut self, last: u64) -> Result<()> {
-        let newest = match &self.spec.source {
+        let newest = match &self.lookout.source {
             Source::Units(units) => units.newest(),
             Source::Rows(outbox) => outbox.newest(),
         };
@@ -363,7 +349,7 @@ impl Task {
             return Err(Error::User(format!(
                 "the target of sink {} has epoch {last}, but this data directory only {newest}: it is \
                  an old copy, or lost data. Restore the newer one, or DROP the sink and create it again",
-                self.spec.sink
+                self.lookout.sink
             )));
         }
         self.passed(last, Committed::default()).await
@@ -373,7 +359,7 @@ impl Task {
     async fn deliver(&mut self, all: bool) -> Result<bool> {
         let mut any = false;
         loop {
-            let some = match self.spec.source.clone() {
+            let some = match self.lookout.source.clone() {
                 Source::Units(units) => self.deliver_unit(&units).await?,
                 Source::Rows(outbox) => self.deliver_rows(&outbox, all).await?,
             };
@@ -393,16 +379,16 @@ impl Task {
         let Some((number, unit)) = units.after(self.cursor.last) else {
             return Ok(false);
         };
-        let paths = paths(units, number, unit.files.len());
-        let commit = self.spec.target.commit_unit(number, &unit, &paths);
+        let paths = units.paths(number, &unit);
+        let commit = self.target.commit_unit(number, &unit, &paths);
         let committed = Self::watched(&self.lookout, self.cursor.last, commit).await?;
         self.passed(number, committed).await?;
         Ok(true)
     }
 
     async fn deliver_rows(&mut self, outbox: &Arc<Outbox>, all: bool) -> Result<bool> {
-        let now_ms = self.spec.clock.monotonic_ms();
-        let waits = now_ms < self.committed_ms.saturating_add(self.spec.interval_ms);
+        let now_ms = self.lookout.clock.monotonic_ms();
+        let waits = now_ms < self.committed_ms.saturating_add(self.interval_ms);
         if waits && !all {
             return Ok(false);
         }
@@ -422,7 +408,7 @@ impl Task {
         if rows.is_empty() {
             return Ok(false);
         }
-        let commit = self.spec.target.commit_rows(last, &rows);
+        let commit = self.target.commit_rows(last, &rows);
         let committed = Self::watched(&self.lookout, self.cursor.last, commit).await?;
         self.committed_ms = now_ms;
         self.passed(last, committed).await?;
@@ -434,9 +420,9 @@ impl Task {
         self.cursor.last = last;
         self.cursor.rows += committed.rows;
         self.cursor.files += committed.files;
-        let (cursor, store) = (self.cursor, Arc::clone(&self.spec.store));
-        let (sink, source) = (self.spec.sink.clone(), self.spec.source.clone());
-        let now_ms = self.spec.clock.monotonic_ms();
+        let (cursor, store) = (self.cursor, Arc::clone(&self.store));
+        let (sink, source) = (self.lookout.sink.clone(), self.lookout.source.clone());
+        let now_ms = self.lookout.clock.monotonic_ms();
         blocking(move || {
             let mut commit = store.begin();
             cursor.write(&sink, &mut commit)?;
@@ -453,8 +439,14 @@ impl Task {
             }
         })
         .await?;
-        self.status.rows.store(cursor.rows, Ordering::Relaxed);
-        self.status.files.store(cursor.files, Ordering::Relaxed);
+        self.lookout
+            .status
+            .rows
+            .store(cursor.rows, Ordering::Relaxed);
+        self.lookout
+            .status
+            .files
+            .store(cursor.files, Ordering::Relaxed);
         Ok(())
     }
 
@@ -481,17 +473,23 @@ impl Task {
 impl Lookout {
     /// Looks, when the sink has all up to `last`.
     fn look(&self, last: u64) {
-        let (count, mut bytes, mut oldest) = match &self.source {
-            Source::Units(units) => units.backlog(last),
+        let backlog = match &self.source {
             Source::Rows(outbox) => outbox.backlog(last),
+            Source::Units(units) => {
+                let mut backlog = units.backlog(last);
+                // Rows that are not in files yet.
+                let waiting = self.outbox.backlog_of(units.writer());
+                backlog.bytes += waiting.bytes;
+                backlog.since_ms = backlog.since_ms.or(waiting.since_ms);
+                backlog
+            }
         };
-        if let Source::Units(units) = &self.source {
-            // Rows that are not in files yet.
-            let (_, waiting, since) = self.outbox.backlog_of(units.writer());
-            bytes += waiting;
-            oldest = oldest.or(since);
-        }
-        let age_ms = oldest.map_or(0, |at_ms| self.clock.now_ms().saturating_sub(at_ms));
+        let Backlog {
+            count,
+            bytes,
+            since_ms,
+        } = backlog;
+        let age_ms = since_ms.map_or(0, |at_ms| self.clock.now_ms().saturating_sub(at_ms));
         self.status.behind.store(count, Ordering::Relaxed);
         self.status.behind_bytes.store(bytes, Ordering::Relaxed);
         self.status

@@ -138,11 +138,10 @@ impl SinkOptions {
         shape: &RowShape,
         process: &Config,
     ) -> Result<Self> {
-        let connectors = CONNECTORS;
-        let connector = with.one_of("CONNECTOR", &connectors)?.ok_or_else(|| {
+        let connector = with.one_of("CONNECTOR", &CONNECTORS)?.ok_or_else(|| {
             Error::invalid("the property CONNECTOR is missing")
                 .at(name.span)
-                .hint(format!("add CONNECTOR = one of {}", connectors.join(", ")))
+                .hint(format!("add CONNECTOR = one of {}", CONNECTORS.join(", ")))
         })?;
         if connector == "blackhole" {
             if let Some(error) = with.unknown(&["CONNECTOR"]) {
@@ -157,26 +156,17 @@ impl SinkOptions {
             let settings = process.settings(prefix);
             settings.map_err(|error| Error::invalid(error.to_string()))
         };
-        let database = match connector {
-            "postgres" => Some(postgres(with, process("postgres.")?)?),
-            "snowflake" => Some(snowflake(with, shape, process("snowflake.")?)?),
-            _ => None,
-        };
-        if let Some(kind) = database {
-            return Ok(Self {
-                policy: policy(with)?,
-                kind,
-            });
-        }
-        let provider = match connector {
-            "s3" => Provider::S3,
-            "gcs" => Provider::Gcs,
-            "azure" => Provider::Azure,
-            _ => Provider::Local,
+        let kind = match connector {
+            "postgres" => postgres(with, process("postgres.")?)?,
+            "snowflake" => snowflake(with, shape, process("snowflake.")?)?,
+            "s3" => files(with, name, shape, connector, Provider::S3)?,
+            "gcs" => files(with, name, shape, connector, Provider::Gcs)?,
+            "azure" => files(with, name, shape, connector, Provider::Azure)?,
+            _ => files(with, name, shape, connector, Provider::Local)?,
         };
         Ok(Self {
             policy: policy(with)?,
-            kind: files(with, name, shape, connector, provider)?,
+            kind,
         })
     }
 }
@@ -217,9 +207,8 @@ fn complain(with: &Properties, error: kappa_storage::Error) -> Error {
     }
 }
 
-fn postgres(with: &Properties, process: BTreeMap<String, String>) -> Result<SinkKind> {
+fn postgres(with: &Properties, mut process: BTreeMap<String, String>) -> Result<SinkKind> {
     let not = [&COMMON[..], &["COMMIT_INTERVAL"]].concat();
-    let mut process = process;
     if with.get("URL").is_some() {
         // It says all but, perhaps, the password.
         process.retain(|name, _| !matches!(name.as_str(), "host" | "port" | "database" | "user"));
@@ -236,11 +225,10 @@ fn postgres(with: &Properties, process: BTreeMap<String, String>) -> Result<Sink
 fn snowflake(
     with: &Properties,
     shape: &RowShape,
-    process: BTreeMap<String, String>,
+    mut process: BTreeMap<String, String>,
 ) -> Result<SinkKind> {
     let own = ["COMMIT_INTERVAL", "ROLL_SIZE", "ROLL_ROWS", "ROLL_INTERVAL"];
     let not = [&COMMON[..], &own].concat();
-    let mut process = process;
     let given: Vec<_> = with.iter().filter_map(|p| canonical(&p.name)).collect();
     let logins = ["PRIVATE_KEY", "PRIVATE_KEY_FILE", "TOKEN", "PASSWORD"];
     if logins.iter().any(|login| given.contains(login)) {

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::kept::{Backlog, Kept, Waits};
 use crate::error::{Error, Result};
 
 /// Bytes of rows from which a segment stands in a file of its own.
@@ -46,6 +47,16 @@ pub(crate) struct Segment {
     in_file: bool,
 }
 
+impl Waits for Segment {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
+}
+
 /// The outbox of one feed. Written by its query, read by writers and sinks.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -59,13 +70,12 @@ pub(crate) struct Outbox {
     newest: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    segments: BTreeMap<u64, Segment>,
+    /// Segments by epoch, and writers and sinks that read them.
+    kept: Kept<Segment>,
     /// Written, perhaps not yet committed.
     pending: BTreeMap<u64, Segment>,
-    /// How far each reader has come: all up to this epoch is of no use to it.
-    readers: BTreeMap<String, u64>,
     /// Readers that are too far behind for more to be written, and why.
     held_by: BTreeMap<String, String>,
     /// Until when nothing is given back, on the monotonic clock. `None`: something may have been.
@@ -85,24 +95,26 @@ impl Outbox {
         readers: BTreeMap<String, u64>,
         new_at_ms: Option<i64>,
     ) -> Result<Self> {
-        let mut state = State {
-            readers,
-            keeps_until_ms: new_at_ms.map(|now_ms| now_ms + KEPT_MS),
-            ..State::default()
-        };
+        let mut segments = BTreeMap::new();
         for (key, row) in store.scan_meta(prefix(feed).as_bytes())? {
             let epoch = String::from_utf8_lossy(&key[prefix(feed).len()..]).parse();
             let epoch = epoch.map_err(|_| Error::Internal("a segment without an epoch".into()))?;
-            state.segments.insert(epoch, serde_json::from_slice(&row)?);
+            segments.insert(epoch, serde_json::from_slice(&row)?);
         }
+        let kept = Kept::new(segments, readers);
         let outbox = Self {
             feed: feed.to_owned(),
             number,
             directory: directory(data_dir, feed),
             store: Arc::clone(store),
             schema,
-            newest: watch::Sender::new(last(&state)),
-            state: Mutex::new(state),
+            newest: watch::Sender::new(kept.newest()),
+            state: Mutex::new(State {
+                kept,
+                pending: BTreeMap::new(),
+                held_by: BTreeMap::new(),
+                keeps_until_ms: new_at_ms.map(|now_ms| now_ms + KEPT_MS),
+            }),
         };
         outbox.remove_strays();
         Ok(outbox)
@@ -117,7 +129,7 @@ impl Outbox {
         for path in entries.flatten().map(|entry| entry.path()) {
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             let epoch = stem.and_then(|stem| stem.parse::<u64>().ok());
-            let known = epoch.and_then(|epoch| state.segments.get(&epoch));
+            let known = epoch.and_then(|epoch| state.kept.get(epoch));
             if !known.is_some_and(|segment| segment.in_file) {
                 // Only space is lost if it cannot be removed.
                 drop(std::fs::remove_file(path));
@@ -196,8 +208,8 @@ impl Outbox {
         let mut state = self.state.lock();
         let later = state.pending.split_off(&(epoch + 1));
         let now = std::mem::replace(&mut state.pending, later);
-        state.segments.extend(now);
-        let newest = last(&state);
+        state.kept.extend(now);
+        let newest = state.kept.newest();
         drop(state);
         self.newest.send_if_modified(|last| {
             let grown = newest > *last;
@@ -225,38 +237,24 @@ impl Outbox {
 
     /// The first segment after an epoch.
     pub(crate) fn after(&self, epoch: u64) -> Option<(u64, Segment)> {
-        let state = self.state.lock();
-        let mut later = state.segments.range(epoch + 1..);
-        later
-            .next()
-            .map(|(epoch, segment)| (*epoch, segment.clone()))
+        self.state.lock().kept.after(epoch)
     }
 
-    /// Segments, bytes and the time of the oldest after an epoch.
-    pub(crate) fn backlog(&self, epoch: u64) -> (u64, u64, Option<i64>) {
-        let state = self.state.lock();
-        let mut backlog = (0, 0, None);
-        for segment in state
-            .segments
-            .range(epoch + 1..)
-            .map(|(_, segment)| segment)
-        {
-            backlog.0 += 1;
-            backlog.1 += segment.bytes;
-            backlog.2 = backlog.2.or(Some(segment.at_ms));
-        }
-        backlog
+    /// How much there is after an epoch.
+    pub(crate) fn backlog(&self, epoch: u64) -> Backlog {
+        self.state.lock().kept.backlog(epoch)
     }
 
-    /// The same after the epoch that a reader has come to.
-    pub(crate) fn backlog_of(&self, reader: &str) -> (u64, u64, Option<i64>) {
-        let position = self.state.lock().readers.get(reader).copied();
-        position.map_or((0, 0, None), |epoch| self.backlog(epoch))
+    /// How much there is after the epoch that a reader has come to.
+    pub(crate) fn backlog_of(&self, reader: &str) -> Backlog {
+        let state = self.state.lock();
+        let position = state.kept.position(reader);
+        position.map_or(Backlog::default(), |epoch| state.kept.backlog(epoch))
     }
 
     /// The rows of an epoch.
     pub(crate) fn load(&self, epoch: u64) -> Result<Vec<RecordBatch>> {
-        let segment = self.state.lock().segments.get(&epoch).cloned();
+        let segment = self.state.lock().kept.get(epoch).cloned();
         let Some(segment) = segment else {
             return Err(self.lost(epoch, "it was given back"));
         };
@@ -287,13 +285,13 @@ impl Outbox {
     /// Adds a reader, which needs nothing up to `epoch`; or tells how far it has come. Its position
     /// must be durable.
     pub(crate) fn advance(&self, reader: &str, epoch: u64) {
-        self.state.lock().readers.insert(reader.to_owned(), epoch);
+        self.state.lock().kept.advance(reader, epoch);
     }
 
     /// Removes a reader.
     pub(crate) fn detach(&self, reader: &str) {
         let mut state = self.state.lock();
-        state.readers.remove(reader);
+        state.kept.detach(reader);
         state.held_by.remove(reader);
     }
 
@@ -306,17 +304,12 @@ impl Outbox {
     pub(crate) fn trim(&self, now_ms: i64) -> Result<()> {
         let mut state = self.state.lock();
         if let Some(until_ms) = state.keeps_until_ms {
-            let bytes: u64 = state.segments.values().map(|segment| segment.bytes).sum();
-            if now_ms < until_ms && bytes <= KEPT_BYTES_MAX {
+            if now_ms < until_ms && state.kept.backlog(0).bytes <= KEPT_BYTES_MAX {
                 return Ok(());
             }
             state.keeps_until_ms = None;
         }
-        let Some(passed) = state.readers.values().min().copied() else {
-            return Ok(());
-        };
-        let kept = state.segments.split_off(&(passed + 1));
-        let gone = std::mem::replace(&mut state.segments, kept);
+        let gone = state.kept.take_passed();
         drop(state);
         let Some((&last, _)) = gone.last_key_value() else {
             return Ok(());
@@ -377,10 +370,6 @@ fn prefix(feed: &str) -> String {
 
 fn key(feed: &str, epoch: u64) -> Vec<u8> {
     format!("{}{epoch:020}", prefix(feed)).into_bytes()
-}
-
-fn last(state: &State) -> u64 {
-    state.segments.keys().next_back().copied().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use kappa_storage::files::{FileTarget, Provider};
 use kappa_storage::postgres::{self, Postgres};
 use kappa_storage::snowflake::{self, Snowflake};
 
-use super::delivery::{Cursor, DeliveryHandle, DeliverySpec, Source};
+use super::delivery::{Cursor, DeliveryHandle, DeliverySpec, Lookout, Source};
 use super::options::{SinkKind, SinkOptions};
 use super::outbox::Outbox;
 use super::rows::RowShape;
@@ -260,22 +260,27 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
             Source::Units(Arc::clone(&writer.units))
         }
     };
+    let status = Arc::new(TaskStatus::default());
+    running
+        .statuses
+        .insert(sink.name.clone(), Arc::clone(&status));
     let spec = DeliverySpec {
-        sink: sink.name.clone(),
-        source,
-        outbox,
+        lookout: Lookout {
+            sink: sink.name.clone(),
+            source,
+            outbox,
+            policy: options.policy,
+            status,
+            clock: Arc::clone(&inner.clock),
+        },
         target,
-        policy: options.policy,
         interval_ms: match &options.kind {
             SinkKind::Postgres { interval_ms, .. } => *interval_ms,
             _ => 0,
         },
         store: Arc::clone(&inner.store),
-        clock: Arc::clone(&inner.clock),
     };
     let handle = DeliveryHandle::start(spec, cursor, sink.paused);
-    let status = Arc::clone(&handle.status);
-    running.statuses.insert(sink.name.clone(), status);
     running.deliveries.insert(sink.name.clone(), handle);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Secrets in CREATE SINK: kept beside the statement, never in it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -39,14 +40,14 @@ pub(crate) fn hide(parsed: &Parsed) -> (String, BTreeMap<String, String>) {
 
 /// A script whose statement is `parsed`, with stars over its secrets, as long as they are: places in
 /// it stay right.
-pub(crate) fn mask(script: &str, parsed: &Parsed) -> String {
-    let mut masked = script.to_owned();
+pub(crate) fn mask<'a>(script: &'a str, parsed: &Parsed) -> Cow<'a, str> {
+    let mut masked = Cow::Borrowed(script);
     let with = with_clause(parsed).into_iter().flat_map(Properties::iter);
     for property in with.filter(|property| is_secret(&property.name)) {
         // Stars are counted in characters, as places are.
         if let Some(range) = range(&masked, property.value_span, (1, 1)) {
             let stars = "*".repeat(masked[range.clone()].chars().count());
-            masked.replace_range(range, &stars);
+            masked.to_mut().replace_range(range, &stars);
         }
     }
     masked

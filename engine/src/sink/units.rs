@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::kept::{Backlog, Kept, Waits};
 use crate::error::{Error, Result};
 
 /// Files that reach a sink together, or not at all.
@@ -41,9 +42,15 @@ impl Unit {
     pub(crate) fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows).sum()
     }
+}
 
-    pub(crate) fn bytes(&self) -> u64 {
+impl Waits for Unit {
+    fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    fn at_ms(&self) -> i64 {
+        self.at_ms
     }
 }
 
@@ -59,9 +66,8 @@ pub(crate) struct Units {
 
 #[derive(Debug)]
 struct State {
-    units: BTreeMap<u64, Unit>,
-    /// The last unit that each sink has.
-    readers: BTreeMap<String, u64>,
+    /// Units by number, and sinks that have some of them.
+    kept: Kept<Unit>,
     /// Whether no unit was given back yet; none is while the outbox keeps everything.
     whole: bool,
 }
@@ -82,17 +88,13 @@ impl Units {
             let number = number.map_err(|_| Error::Internal("a unit without a number".into()))?;
             units.insert(number, serde_json::from_slice(&row)?);
         }
-        let newest = units.keys().next_back().copied().unwrap_or(0);
+        let kept = Kept::new(units, readers);
         Ok(Self {
             writer: writer.to_owned(),
             directory: directory(data_dir, writer),
             store: Arc::clone(store),
-            state: Mutex::new(State {
-                units,
-                readers,
-                whole: new,
-            }),
-            newest: watch::Sender::new(newest),
+            newest: watch::Sender::new(kept.newest()),
+            state: Mutex::new(State { kept, whole: new }),
         })
     }
 
@@ -115,6 +117,12 @@ impl Units {
         self.directory.join(format!("{number:012}-{index}"))
     }
 
+    /// All files of a unit.
+    pub(crate) fn paths(&self, number: u64, unit: &Unit) -> Vec<PathBuf> {
+        let indices = 0..unit.files.len();
+        indices.map(|index| self.path(number, index)).collect()
+    }
+
     /// Writes a unit into a commit. Its files must be durable.
     pub(crate) fn write(&self, number: u64, unit: &Unit, commit: &mut Commit) -> Result<()> {
         commit.put_meta(&key(&self.writer, number), &serde_json::to_vec(unit)?);
@@ -123,7 +131,7 @@ impl Units {
 
     /// The commit of the unit is durable.
     pub(crate) fn committed(&self, number: u64, unit: Unit) {
-        self.state.lock().units.insert(number, unit);
+        self.state.lock().kept.extend([(number, unit)]);
         self.newest.send_replace(number);
     }
 
@@ -138,21 +146,12 @@ impl Units {
 
     /// The first unit after a number.
     pub(crate) fn after(&self, number: u64) -> Option<(u64, Unit)> {
-        let state = self.state.lock();
-        let mut later = state.units.range(number + 1..);
-        later.next().map(|(number, unit)| (*number, unit.clone()))
+        self.state.lock().kept.after(number)
     }
 
-    /// Units, bytes and the time of the oldest after a number.
-    pub(crate) fn backlog(&self, number: u64) -> (u64, u64, Option<i64>) {
-        let state = self.state.lock();
-        let mut backlog = (0, 0, None);
-        for unit in state.units.range(number + 1..).map(|(_, unit)| unit) {
-            backlog.0 += 1;
-            backlog.1 += unit.bytes();
-            backlog.2 = backlog.2.or(Some(unit.at_ms));
-        }
-        backlog
+    /// How much there is after a number.
+    pub(crate) fn backlog(&self, number: u64) -> Backlog {
+        self.state.lock().kept.backlog(number)
     }
 
     /// Whether a new sink can have everything that was ever written.
@@ -162,24 +161,18 @@ impl Units {
 
     /// Adds a sink that has all up to `number`, or tells how far it has come. That must be durable.
     pub(crate) fn advance(&self, sink: &str, number: u64) {
-        self.state.lock().readers.insert(sink.to_owned(), number);
+        self.state.lock().kept.advance(sink, number);
     }
 
-    /// Removes a sink. Returns whether it was the last one.
-    pub(crate) fn detach(&self, sink: &str) -> bool {
-        let mut state = self.state.lock();
-        state.readers.remove(sink);
-        state.readers.is_empty()
+    /// Removes a sink.
+    pub(crate) fn detach(&self, sink: &str) {
+        self.state.lock().kept.detach(sink);
     }
 
     /// Gives back what all sinks have.
     pub(crate) fn trim(&self) -> Result<()> {
         let mut state = self.state.lock();
-        let Some(passed) = state.readers.values().min().copied() else {
-            return Ok(());
-        };
-        let kept = state.units.split_off(&(passed + 1));
-        let gone = std::mem::replace(&mut state.units, kept);
+        let gone = state.kept.take_passed();
         state.whole &= gone.is_empty();
         drop(state);
         if gone.is_empty() {
@@ -192,9 +185,9 @@ impl Units {
         // After a crash they may be back; the sinks' own positions say that they are done.
         self.store.commit(commit, Durability::NoSync)?;
         for (number, unit) in gone {
-            for index in 0..unit.files.len() {
+            for path in self.paths(number, &unit) {
                 // Left behind, it would only take space: numbers are never used again.
-                drop(std::fs::remove_file(self.path(number, index)));
+                drop(std::fs::remove_file(path));
             }
         }
         Ok(())

@@ -1,13 +1,13 @@
 //! The task of a writer: takes what its outbox has, and makes units of it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kappa_storage::store::Store;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::command::{Command, Commands};
 use super::outbox::Outbox;
 use super::retry::Backoff;
 use super::status::TaskStatus;
@@ -20,20 +20,12 @@ use crate::query::status::QueryState;
 /// Longest time without a look at the clock, which tests move.
 const LOOK: Duration = Duration::from_millis(100);
 
-enum Command {
-    /// Make units of everything that is in the outbox.
-    Flush(oneshot::Sender<Result<()>>),
-    /// Try again what failed for good.
-    Resume,
-    Stop,
-}
-
 /// A running writer.
 #[derive(Debug)]
 pub(crate) struct WriterHandle {
     pub(crate) units: Arc<Units>,
     pub(crate) status: Arc<TaskStatus>,
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     task: JoinHandle<()>,
 }
 
@@ -50,7 +42,7 @@ pub(crate) struct WriterSpec {
 
 impl WriterHandle {
     pub(crate) fn start(spec: WriterSpec) -> Self {
-        let (commands, receiver) = mpsc::channel(16);
+        let (commands, receiver) = Commands::new();
         let status = Arc::new(TaskStatus::default());
         let units = Arc::clone(&spec.units);
         let task = Task {
@@ -68,21 +60,16 @@ impl WriterHandle {
 
     /// Makes units of everything that is in the outbox now.
     pub(crate) fn flush(&self) -> impl Future<Output = Result<()>> + use<> {
-        let commands = self.commands.clone();
-        async move {
-            let (sender, receiver) = oneshot::channel();
-            drop(commands.send(Command::Flush(sender)).await);
-            receiver.await.unwrap_or(Ok(()))
-        }
+        self.commands.clone().flush()
     }
 
     pub(crate) async fn resume(&self) {
-        drop(self.commands.send(Command::Resume).await);
+        self.commands.send(Command::Resume).await;
     }
 
     /// Ends it. Files that are not done are written again after a restart.
     pub(crate) async fn stop(self) {
-        drop(self.commands.send(Command::Stop).await);
+        self.commands.send(Command::Stop).await;
         drop(self.task.await);
     }
 }
@@ -132,6 +119,8 @@ impl Task {
             };
             match command {
                 None | Some(Command::Stop) => return false,
+                // A writer does not pause: what waits for its sinks is kept.
+                Some(Command::Pause) => {}
                 Some(Command::Resume) => return true,
                 Some(Command::Flush(answer)) => drop(answer.send(Err(error.clone()))),
             }
@@ -176,7 +165,7 @@ impl Task {
             };
             match command {
                 None | Some(Command::Stop) => return Ended::Stopped,
-                Some(Command::Resume) => {}
+                Some(Command::Pause | Command::Resume) => {}
                 Some(Command::Flush(answer)) => {
                     writer = match self.take(writer, true).await {
                         Ok(writer) => writer,
@@ -218,9 +207,4 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::Internal(format!("a sink's work panicked: {error}")))?
-}
-
-/// Where a unit's files are.
-pub(crate) fn paths(units: &Units, number: u64, files: usize) -> Vec<PathBuf> {
-    (0..files).map(|index| units.path(number, index)).collect()
 }

@@ -207,11 +207,7 @@ impl FileTarget {
                 let path = full(prefix, name)?;
                 let there = match store.get(&path).await {
                     Ok(there) => there,
-                    Err(object_store::Error::NotFound { source, .. })
-                        if !source.to_string().contains("NoSuchBucket") =>
-                    {
-                        return Ok(None);
-                    }
+                    Err(object_store::Error::NotFound { .. }) => return Ok(None),
                     Err(error) => return Err(classify(what(), &error)),
                 };
                 let bytes = there.bytes().await;

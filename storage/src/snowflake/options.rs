@@ -10,6 +10,7 @@ use super::account;
 use super::key::PrivateKey;
 use super::name::{self, ObjectName};
 use super::secret::Secret;
+use crate::distance::distance;
 use crate::{Error, Result};
 
 /// Every property: its name, and its other names.
@@ -357,21 +358,6 @@ fn unknown(name: &str) -> Error {
         _ => String::new(),
     };
     Error::User(format!("the Snowflake sink has no property {name}{hint}"))
-}
-
-/// Edits between two names.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use crate::incarnation::{Incarnation, Table, sorted};
 use crate::sinks::{Files, parquet_rows};
+use crate::snowflake::now_ms;
 
 /// Where rows go.
 struct Targets {
@@ -153,6 +154,15 @@ impl Targets {
             )
         })
     }
+}
+
+/// The targets, an engine in a directory of its own, and all sinks; with `more` in their properties.
+fn begin(more: &str) -> Option<(Targets, tempfile::TempDir, Incarnation)> {
+    let targets = Targets::start()?;
+    let data_dir = instance::data_dir().unwrap();
+    let kappa = Incarnation::open(targets.config(data_dir.path()));
+    targets.create(&kappa, more);
+    Some((targets, data_dir, kappa))
 }
 
 /// Files of rows, without what says which belong together.
@@ -316,12 +326,9 @@ fn await_sink(kappa: &Incarnation, sink: &str, is: impl Fn(&[String]) -> bool) -
 
 #[test]
 fn a_target_that_is_away_holds_up_nobody_and_catches_up() {
-    let Some(mut targets) = Targets::start() else {
+    let Some((mut targets, data_dir, mut kappa)) = begin("") else {
         return;
     };
-    let data_dir = instance::data_dir().unwrap();
-    let mut kappa = Incarnation::open(targets.config(data_dir.path()));
-    targets.create(&kappa, "");
     send(&kappa, 0..10);
     kappa.flush();
     let mut sent = 10;
@@ -450,12 +457,9 @@ fn rows_beside_one_that_fails_reach_their_sink_once() {
 
 #[test]
 fn an_old_copy_of_the_data_directory_writes_over_nothing() {
-    let Some(targets) = Targets::start() else {
+    let Some((targets, data_dir, kappa)) = begin("") else {
         return;
     };
-    let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(targets.config(data_dir.path()));
-    targets.create(&kappa, "");
     send(&kappa, 0..10);
     kappa.flush();
     kappa.shut_down();
@@ -491,12 +495,9 @@ fn an_old_copy_of_the_data_directory_writes_over_nothing() {
 
 #[test]
 fn answers_that_are_lost_and_throttling_double_nothing() {
-    let Some(targets) = Targets::start() else {
+    let Some((targets, _data_dir, kappa)) = begin("") else {
         return;
     };
-    let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(targets.config(data_dir.path()));
-    targets.create(&kappa, "");
     let mut sent = 0;
     for round in 0..12 {
         send(&kappa, sent..sent + 4);
@@ -517,12 +518,11 @@ fn answers_that_are_lost_and_throttling_double_nothing() {
 
 #[test]
 fn a_sink_that_is_too_far_behind_stops_its_feed() {
-    let Some(mut targets) = Targets::start() else {
+    let Some((mut targets, _data_dir, kappa)) =
+        begin(", ON_OUTAGE = 'block', OUTBOX_MAX_BYTES = 1")
+    else {
         return;
     };
-    let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(targets.config(data_dir.path()));
-    targets.create(&kappa, ", ON_OUTAGE = 'block', OUTBOX_MAX_BYTES = 1");
     targets.gcs.stop();
     send(&kappa, 0..10);
     let row = await_sink(&kappa, "gcs_files", |row| {
@@ -542,12 +542,6 @@ fn a_sink_that_is_too_far_behind_stops_its_feed() {
     kappa.flush();
     assert_eq!(targets.rows(&kappa), expected(20));
     kappa.shut_down();
-}
-
-/// The machine's time: Snowflake lets in nobody whose clock is wrong.
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    i64::try_from(now.unwrap().as_millis()).unwrap()
 }
 
 /// Rows of a query of Snowflake, by a connection of its own.
@@ -681,12 +675,9 @@ fn secrets_of_a_statement_are_nowhere_to_be_seen() {
 
 #[test]
 fn paused_sinks_are_waited_for_and_dropped_ones_are_not() {
-    let Some(targets) = Targets::start() else {
+    let Some((targets, data_dir, mut kappa)) = begin("") else {
         return;
     };
-    let data_dir = instance::data_dir().unwrap();
-    let mut kappa = Incarnation::open(targets.config(data_dir.path()));
-    targets.create(&kappa, "");
     kappa.execute("PAUSE SINK s3_files");
     send(&kappa, 0..10);
     kappa.flush();

@@ -15,7 +15,8 @@ use kappa_storage::Error;
 use kappa_storage::snowflake::{Committed, Snowflake, SnowflakeOptions, StagedFile, Target};
 use serde_json::json;
 
-use self::support::{Change, Server, events, now_ms};
+pub(crate) use self::support::now_ms;
+use self::support::{Change, Server, events};
 
 const ALL: &str = "SELECT ID, NAME FROM T ORDER BY ID, NAME";
 

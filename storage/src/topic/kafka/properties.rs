@@ -9,6 +9,7 @@ use std::fmt;
 
 use rdkafka::ClientConfig;
 
+use crate::distance::distance;
 use crate::{Error, Result};
 
 /// Who asks for a property.
@@ -159,21 +160,6 @@ fn hint(name: &str) -> String {
         Some((distance, known)) if distance <= 3 => format!("; did you mean \"{known}\"?"),
         _ => String::new(),
     }
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// Of consumers, for anyone.

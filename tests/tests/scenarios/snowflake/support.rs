@@ -114,6 +114,7 @@ impl Server {
     }
 }
 
+/// The machine's time: Snowflake lets in nobody whose clock is wrong.
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()
