@@ -166,12 +166,12 @@ fn begin(more: &str) -> Option<(Targets, tempfile::TempDir, Incarnation)> {
 }
 
 /// Files of rows, without what says which belong together.
-fn data(mut files: Files) -> Files {
+pub(crate) fn data(mut files: Files) -> Files {
     files.retain(|name, _| !name.contains("_commits/"));
     files
 }
 
-fn local_files(directory: &Path) -> Files {
+pub(crate) fn local_files(directory: &Path) -> Files {
     let mut files = Files::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten() {
         let path = entry.unwrap().path();
@@ -308,7 +308,11 @@ fn several_targets_have_every_row_once_through_restarts_and_crashes() {
 }
 
 /// Waits until SHOW SINKS says so of a sink.
-fn await_sink(kappa: &Incarnation, sink: &str, is: impl Fn(&[String]) -> bool) -> Vec<String> {
+pub(crate) fn await_sink(
+    kappa: &Incarnation,
+    sink: &str,
+    is: impl Fn(&[String]) -> bool,
+) -> Vec<String> {
     let begun = Instant::now();
     loop {
         let shown = kappa.ask("SHOW SINKS");
