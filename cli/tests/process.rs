@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use kappa_tests::chance::Chance;
 use kappa_tests::server::Server;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -52,19 +53,6 @@ fn terminate(mut child: Child) {
         }
         assert!(begun.elapsed() < Duration::from_secs(10), "it does not end");
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Numbers that the seed decides.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
     }
 }
 
@@ -220,12 +208,7 @@ fn nothing_is_lost_or_doubled_by_kill_9() {
         command.stdout(Stdio::null()).stderr(log.unwrap());
         command.spawn().unwrap()
     };
-    let seed = std::env::var("KAPPA_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("KAPPA_SEED={seed}");
-    let mut chance = Chance(seed);
+    let mut chance = Chance::of_the_run();
 
     output(&mut server.command(
         "topics",

@@ -33,6 +33,7 @@ pub use self::options::{Mode, SnowflakeOptions, canonical, is_secret};
 pub use self::query::Answer;
 use self::session::{Clock, Session};
 use self::stage::Stage;
+use crate::files::FileTarget;
 use crate::{Error, Result};
 
 /// A file of a unit, on local disk; the same bytes at every try.
@@ -117,6 +118,12 @@ impl Snowflake {
             merge: None,
             is_open: false,
         })
+    }
+
+    /// Files go into `bucket`, the place of an external stage, and not through Snowflake.
+    pub fn with_bucket(mut self, bucket: FileTarget) -> Self {
+        self.stage.set_bucket(bucket);
+        self
     }
 
     /// Logs in and sees to it that the table, the stage and what else is needed are there. May be

@@ -1,6 +1,7 @@
 //! Black-box tests: what they share. Everything here uses the engine as any program would, through
 //! its public interface; nothing of it is part of the product.
 
+pub mod chance;
 pub mod gcs_server;
 pub mod instance;
 pub mod ksql;

@@ -85,6 +85,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.data_dir.path().join("server.log"));
+            let log = log.unwrap_or_default();
+            let last = log.lines().rev().take(20).collect::<Vec<_>>();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            eprintln!(
+                "last words of {}:\n{}",
+                self.script.display(),
+                last.join("\n")
+            );
+        }
         // The folder goes away in any case; nobody is left to tell.
         drop(self.stop());
     }

@@ -301,6 +301,17 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
     Ok(())
 }
 
+/// The process's settings of the object store that a path is in.
+fn store_settings(engine: &Engine, path: &str) -> Result<BTreeMap<String, String>> {
+    let config = &engine.inner.config;
+    match Provider::of(path) {
+        Some(Provider::S3) => config.settings("s3."),
+        Some(Provider::Gcs) => config.settings("gcs."),
+        Some(Provider::Azure) => config.settings("azure."),
+        Some(Provider::Local) | None => Ok(BTreeMap::new()),
+    }
+}
+
 /// Where a sink's rows land; `None` for one that drops them.
 pub(crate) fn target(
     engine: &Engine,
@@ -349,9 +360,12 @@ pub(crate) fn target(
             };
             let clock = Arc::clone(&engine.inner.clock);
             let now = Arc::new(move || clock.now_ms());
-            Some(Target::Snowflake(Box::new(Snowflake::try_new(
-                options, target, now,
-            )?)))
+            let mut snowflake = Snowflake::try_new(options, target, now)?;
+            if let Some(url) = options.stage_url() {
+                let bucket = FileTarget::open(url, &store_settings(engine, url)?)?;
+                snowflake = snowflake.with_bucket(bucket);
+            }
+            Some(Target::Snowflake(Box::new(snowflake)))
         }
         SinkKind::Files {
             path,
@@ -361,12 +375,7 @@ pub(crate) fn target(
             writer,
         } => {
             // Settings of the process stand under those of the statement.
-            let mut all = match Provider::of(path) {
-                Some(Provider::S3) => engine.inner.config.settings("s3.")?,
-                Some(Provider::Gcs) => engine.inner.config.settings("gcs.")?,
-                Some(Provider::Azure) => engine.inner.config.settings("azure.")?,
-                Some(Provider::Local) | None => BTreeMap::new(),
-            };
+            let mut all = store_settings(engine, path)?;
             all.extend(settings.clone());
             Some(Target::Files(FilesTarget {
                 target: FileTarget::open(path, &all)?,

@@ -217,6 +217,23 @@ impl FileTarget {
         }
     }
 
+    /// Bytes of an object; `None` when there is none.
+    pub async fn size(&self, name: &str) -> Result<Option<u64>> {
+        let what = || self.what("look for", name);
+        match &self.place {
+            Place::Directory(directory) => match tokio::fs::metadata(directory.join(name)).await {
+                Ok(there) => Ok(Some(there.len())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(Error::retryable(what(), error)),
+            },
+            Place::Store { store, prefix } => match store.head(&full(prefix, name)?).await {
+                Ok(there) => Ok(Some(there.size)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(classify(what(), &error)),
+            },
+        }
+    }
+
     fn what(&self, verb: &str, name: &str) -> String {
         format!("{verb} {name} in {}", self.path)
     }

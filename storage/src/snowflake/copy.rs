@@ -53,7 +53,7 @@ fn statement(
         "COPY INTO {table} FROM {} FILES=({}) \
          FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE) \
          MATCH_BY_COLUMN_NAME={by_name} ON_ERROR=ABORT_STATEMENT PURGE=FALSE",
-        stage.reference(),
+        stage.folder(),
         names.join(",")
     )
 }

@@ -31,6 +31,7 @@ const NAMES: &[(&str, &[&str])] = &[
     ("TIMEZONE", &["SFTIMEZONE"]),
     ("TABLE", &["DBTABLE"]),
     ("STAGE", &["STREAMING_STAGE"]),
+    ("STAGE_URL", &[]),
     ("MODE", &[]),
     ("CREATE_TABLE", &[]),
     ("SCHEMA_EVOLUTION", &[]),
@@ -88,6 +89,7 @@ pub struct SnowflakeOptions {
     pub(crate) timezone: Option<String>,
     pub(crate) table: Option<ObjectName>,
     pub(crate) stage: Option<UserStage>,
+    pub(crate) stage_url: Option<String>,
     pub(crate) mode: Option<Mode>,
     pub(crate) create_table: bool,
     pub(crate) schema_evolution: bool,
@@ -147,6 +149,12 @@ impl SnowflakeOptions {
         let table = table.map(|text| ObjectName::parse("TABLE", &text, &database, &schema));
         let stage = given.take("STAGE");
         let stage = stage.map(|text| UserStage::parse(&text, &database, &schema));
+        let stage_url = given.take("STAGE_URL");
+        if stage_url.is_some() && stage.is_none() {
+            return Err(missing(
+                "STAGE, the external stage that STAGE_URL is the place of,",
+            ));
+        }
         Ok(Self {
             url,
             account,
@@ -157,6 +165,7 @@ impl SnowflakeOptions {
             timezone: given.take("TIMEZONE"),
             table: table.transpose()?,
             stage: stage.transpose()?,
+            stage_url,
             mode: given.mode()?,
             create_table: given.flag("CREATE_TABLE", true)?,
             schema_evolution: given.flag("SCHEMA_EVOLUTION", false)?,
@@ -176,6 +185,12 @@ impl SnowflakeOptions {
     /// How rows are to get into the table, if that was said.
     pub fn mode(&self) -> Option<Mode> {
         self.mode
+    }
+
+    /// The place that an external stage names, `s3://bucket/path`: files are put there by the sink,
+    /// not through Snowflake.
+    pub fn stage_url(&self) -> Option<&str> {
+        self.stage_url.as_deref()
     }
 
     /// Where rows go, for messages: `snowflake://ACCOUNT/DATABASE.SCHEMA.TABLE`.

@@ -4,6 +4,8 @@
 //! the upload itself is the client's. A file's name is its own for ever and its bytes are the same
 //! at every try, and so they are in the storage, encrypted or not: Snowflake, which knows a loaded
 //! file by name and checksum, never takes a file put twice for two.
+//!
+//! An external stage is a bucket of the user's, which takes no PUT: its files go there directly.
 
 mod encrypt;
 mod place;
@@ -18,6 +20,7 @@ use super::name::ObjectName;
 use super::query::Failure;
 use super::session::Session;
 use super::{StagedFile, options::SnowflakeOptions};
+use crate::files::FileTarget;
 use crate::{Error, Result};
 
 /// Credentials that turn out to be old are asked for anew this often for one file.
@@ -33,6 +36,8 @@ pub(crate) struct Stage {
     /// Whether it is ours, to be made where it is not there.
     own: bool,
     purge: bool,
+    /// Where an external stage's files are.
+    bucket: Option<FileTarget>,
     /// Files of the last units.
     kept: VecDeque<Vec<String>>,
     swept: bool,
@@ -56,6 +61,7 @@ impl Stage {
             path,
             own,
             purge: options.purge,
+            bucket: None,
             kept: VecDeque::new(),
             swept: false,
         }
@@ -67,6 +73,19 @@ impl Stage {
             true => format!("@{}", self.name),
             false => format!("@{}/{}", self.name, self.path),
         }
+    }
+
+    /// `@stage/path/`: a folder, to which names of files are added.
+    pub(crate) fn folder(&self) -> String {
+        match self.path.is_empty() {
+            true => self.reference(),
+            false => format!("{}/", self.reference()),
+        }
+    }
+
+    /// Makes it an external stage whose files are in `bucket`.
+    pub(crate) fn set_bucket(&mut self, bucket: FileTarget) {
+        self.bucket = Some(bucket);
     }
 
     /// Makes it where it is ours and not there. Snowflake encrypts it: files are sent as they are.
@@ -84,6 +103,17 @@ impl Stage {
 
     /// Puts files into the stage; those that are there already stay.
     pub(crate) async fn put(&self, session: &mut Session, files: &[StagedFile]) -> Result<()> {
+        if let Some(bucket) = &self.bucket {
+            for file in files {
+                check_name(&file.name)?;
+                let name = format!("{}/{}", self.path, file.name);
+                // Put twice, it might have another checksum.
+                if bucket.size(&name).await? != Some(file.bytes) {
+                    bucket.put(&name, &file.path).await?;
+                }
+            }
+            return Ok(());
+        }
         let mut place: Option<Place> = None;
         for file in files {
             check_name(&file.name)?;

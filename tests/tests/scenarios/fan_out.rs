@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::datatypes::Schema;
 use kappa_engine::Config;
 use kappa_storage::snowflake::{self, Snowflake, SnowflakeOptions};
+use kappa_tests::chance::Chance;
 use kappa_tests::gcs_server::GcsServer;
 use kappa_tests::instance;
 use kappa_tests::server::Server;
@@ -56,8 +57,8 @@ impl Targets {
         instance::config(data_dir, &settings)
     }
 
-    /// The stream, a view of it, and what is written where.
-    fn create(&self, kappa: &Incarnation, more: &str) {
+    /// The stream, a view of it, and what is written where, `more` in the properties of a sink.
+    fn create(&self, kappa: &Incarnation, more: fn(&str) -> &'static str) {
         kappa.execute(
             "CREATE STREAM clicks (id INT KEY, page STRING, ms INT) \
              WITH (KAFKA_TOPIC = 'clicks', VALUE_FORMAT = 'JSON', PARTITIONS = 2)",
@@ -68,24 +69,41 @@ impl Targets {
         );
         let directory = self.directory.path().join("clicks");
         let directory = directory.display();
-        let files = format!("FORMAT = 'PARQUET', ROLL_INTERVAL = '1 SECOND' {more}");
-        for sink in [
-            format!(
-                "s3_files FROM clicks WITH (CONNECTOR = 's3', PATH = 's3://kappa/clicks', {files})"
+        let files = "FORMAT = 'PARQUET', ROLL_INTERVAL = '1 SECOND'";
+        for (sink, source, with) in [
+            (
+                "s3_files",
+                "clicks",
+                format!("CONNECTOR = 's3', PATH = 's3://kappa/clicks', {files}"),
             ),
-            format!(
-                "gcs_files FROM clicks WITH (CONNECTOR = 'gcs', PATH = 'gs://kappa/clicks', {files})"
+            (
+                "gcs_files",
+                "clicks",
+                format!("CONNECTOR = 'gcs', PATH = 'gs://kappa/clicks', {files}"),
             ),
-            format!(
-                "local_files FROM clicks WITH (CONNECTOR = 'file', PATH = '{directory}', \
-                 PARTITION_PATH = '{{page}}/{{ROWTIME:%H%M}}', {files})"
+            (
+                "local_files",
+                "clicks",
+                format!(
+                    "CONNECTOR = 'file', PATH = '{directory}', \
+                     PARTITION_PATH = '{{page}}/{{ROWTIME:%H%M}}', {files}"
+                ),
             ),
-            format!(
-                "pg_clicks FROM clicks WITH (CONNECTOR = 'postgres', INCLUDE_ROWTIME = true {more})"
+            (
+                "pg_clicks",
+                "clicks",
+                "CONNECTOR = 'postgres', INCLUDE_ROWTIME = true".to_owned(),
             ),
-            format!("pg_pages FROM per_page WITH (CONNECTOR = 'postgres', TABLE = 'pages' {more})"),
+            (
+                "pg_pages",
+                "per_page",
+                "CONNECTOR = 'postgres', TABLE = 'pages'".to_owned(),
+            ),
         ] {
-            kappa.execute(&format!("CREATE SINK {sink}"));
+            let more = more(sink);
+            kappa.execute(&format!(
+                "CREATE SINK {sink} FROM {source} WITH ({with} {more})"
+            ));
         }
     }
 
@@ -157,12 +175,16 @@ impl Targets {
 }
 
 /// The targets, an engine in a directory of its own, and all sinks; with `more` in their properties.
-fn begin(more: &str) -> Option<(Targets, tempfile::TempDir, Incarnation)> {
+fn begin(more: fn(&str) -> &'static str) -> Option<(Targets, tempfile::TempDir, Incarnation)> {
     let targets = Targets::start()?;
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(targets.config(data_dir.path()));
     targets.create(&kappa, more);
     Some((targets, data_dir, kappa))
+}
+
+fn nothing(_sink: &str) -> &'static str {
+    ""
 }
 
 /// Files of rows, without what says which belong together.
@@ -228,6 +250,12 @@ fn fact(kappa: &Incarnation, sink: &str, what: &str) -> String {
         .remove(1)
 }
 
+/// How many times something is made to end; more with `KAPPA_CRASH_ROUNDS`.
+fn rounds(usually: i32) -> i32 {
+    let asked = std::env::var("KAPPA_CRASH_ROUNDS").ok();
+    asked.map_or(usually, |rounds| rounds.parse().unwrap())
+}
+
 #[test]
 fn several_targets_have_every_row_once_through_restarts_and_crashes() {
     let Some(targets) = Targets::start() else {
@@ -236,7 +264,7 @@ fn several_targets_have_every_row_once_through_restarts_and_crashes() {
     let data_dir = instance::data_dir().unwrap();
     let open = || Incarnation::open(targets.config(data_dir.path()));
     let mut kappa = open();
-    targets.create(&kappa, "");
+    targets.create(&kappa, nothing);
     // Read, and encoded, once.
     let feed = fact(&kappa, "s3_files", "feed");
     for sink in ["gcs_files", "local_files", "pg_clicks"] {
@@ -245,8 +273,8 @@ fn several_targets_have_every_row_once_through_restarts_and_crashes() {
     let writer = fact(&kappa, "s3_files", "writer");
     assert_eq!(fact(&kappa, "gcs_files", "writer"), writer);
     assert_ne!(fact(&kappa, "local_files", "writer"), writer);
-    let mut sent = 0;
-    for round in 0..40 {
+    let (mut sent, mut chance) = (0, Chance::of_the_run());
+    for round in 0..rounds(40) {
         let more = round % 4 + 1;
         send(&kappa, sent..sent + more);
         sent += more;
@@ -261,7 +289,7 @@ fn several_targets_have_every_row_once_through_restarts_and_crashes() {
                 // Each time a little later in what goes on.
                 kappa.tick();
                 kappa.tick();
-                kappa.wait(Duration::from_millis(round as u64 % 9));
+                kappa.wait(Duration::from_millis(chance.below(40)));
                 kappa.crash();
                 kappa = open();
             }
@@ -330,7 +358,7 @@ pub(crate) fn await_sink(
 
 #[test]
 fn a_target_that_is_away_holds_up_nobody_and_catches_up() {
-    let Some((mut targets, data_dir, mut kappa)) = begin("") else {
+    let Some((mut targets, data_dir, mut kappa)) = begin(nothing) else {
         return;
     };
     send(&kappa, 0..10);
@@ -461,7 +489,7 @@ fn rows_beside_one_that_fails_reach_their_sink_once() {
 
 #[test]
 fn an_old_copy_of_the_data_directory_writes_over_nothing() {
-    let Some((targets, data_dir, kappa)) = begin("") else {
+    let Some((targets, data_dir, kappa)) = begin(nothing) else {
         return;
     };
     send(&kappa, 0..10);
@@ -499,7 +527,7 @@ fn an_old_copy_of_the_data_directory_writes_over_nothing() {
 
 #[test]
 fn answers_that_are_lost_and_throttling_double_nothing() {
-    let Some((targets, _data_dir, kappa)) = begin("") else {
+    let Some((targets, _data_dir, kappa)) = begin(nothing) else {
         return;
     };
     let mut sent = 0;
@@ -523,7 +551,7 @@ fn answers_that_are_lost_and_throttling_double_nothing() {
 #[test]
 fn a_sink_that_is_too_far_behind_stops_its_feed() {
     let Some((mut targets, _data_dir, kappa)) =
-        begin(", ON_OUTAGE = 'block', OUTBOX_MAX_BYTES = 1")
+        begin(|_| ", ON_OUTAGE = 'block', OUTBOX_MAX_BYTES = 1")
     else {
         return;
     };
@@ -548,81 +576,95 @@ fn a_sink_that_is_too_far_behind_stops_its_feed() {
     kappa.shut_down();
 }
 
-#[test]
-fn a_sink_that_leaves_its_feed_goes_on_from_the_topic() {
-    let policy = ", ON_OUTAGE = 'pause', OUTBOX_MAX_AGE = '1 MINUTE'";
+/// Its target is away for so long that a sink leaves the feed that it shares.
+fn leaves_its_feed(
+    away: &str,
+    policy: fn(&str) -> &'static str,
+    stop: fn(&mut Targets),
+    resume: fn(&mut Targets),
+) {
     let Some((mut targets, data_dir, mut kappa)) = begin(policy) else {
         return;
     };
     let open = |targets: &Targets| Incarnation::open(targets.config(data_dir.path()));
+    let feed = fact(&kappa, away, "feed");
     send(&kappa, 0..10);
     kappa.flush();
     let mut sent = 10;
-    // A writer that others use, too; one of its own; rows without files.
-    for (away, other) in [("gcs_files", "s3_files"), ("pg_clicks", "local_files")] {
-        let feed = fact(&kappa, away, "feed");
-        match away {
-            "gcs_files" => targets.gcs.stop(),
-            _ => targets.postgres.stop().unwrap(),
-        }
+    let mut send_some = |kappa: &Incarnation| {
         for _ in 0..3 {
-            send(&kappa, sent..sent + 5);
+            send(kappa, sent..sent + 5);
             sent += 5;
             (0..3).for_each(|_| kappa.tick());
         }
-        let row = await_sink(&kappa, away, |row| row[3] == "STALLED");
-        assert_ne!(row[6], "0", "{row:?}");
-        let left = fact(&kappa, away, "leaves its feed");
-        assert!(left.starts_with("at epoch "), "{left}");
-        let until = row[6].clone();
-        // The others have what comes, and nothing more is kept for it.
-        for _ in 0..3 {
-            send(&kappa, sent..sent + 5);
-            sent += 5;
-            (0..3).for_each(|_| kappa.tick());
-        }
-        await_sink(&kappa, other, |row| row[4] == sent.to_string());
-        let row = await_sink(&kappa, away, |row| row[3] == "STALLED");
-        assert_eq!(
-            (&row[6], fact(&kappa, away, "feed")),
-            (&until, feed.clone())
-        );
+        sent
+    };
+    stop(&mut targets);
+    send_some(&kappa);
+    let row = await_sink(&kappa, away, |row| row[3] == "STALLED");
+    assert_ne!(row[6], "0", "{row:?}");
+    let left = fact(&kappa, away, "leaves its feed");
+    assert!(left.starts_with("at epoch "), "{left}");
+    let until = row[6].clone();
+    // The others have what comes, and nothing more is kept for it.
+    let sent = send_some(&kappa);
+    await_sink(&kappa, "s3_files", |row| row[4] == sent.to_string());
+    let row = await_sink(&kappa, away, |row| row[3] == "STALLED");
+    assert_eq!(row[6], until, "{row:?}");
+    assert_eq!(fact(&kappa, away, "feed"), feed);
+    kappa.crash();
+    kappa = open(&targets);
+    let row = await_sink(&kappa, away, |row| row[3] == "STALLED");
+    assert_eq!(row[6], until, "{row:?}");
+    resume(&mut targets);
+    // Wherever it is with that.
+    let mut chance = Chance::of_the_run();
+    for more in 0..8 {
+        kappa.tick();
+        kappa.wait(Duration::from_millis(chance.below(200)));
         kappa.crash();
         kappa = open(&targets);
-        let row = await_sink(&kappa, away, |row| row[3] == "STALLED");
-        assert_eq!(row[6], until, "{row:?}");
-        match away {
-            "gcs_files" => targets.gcs.resume(),
-            _ => targets.postgres.resume().unwrap(),
-        }
-        // Wherever it is with that.
-        for round in 0..6 {
-            kappa.tick();
-            kappa.wait(Duration::from_millis(30 * round));
-            kappa.crash();
-            kappa = open(&targets);
-            send(&kappa, sent..sent + 1);
-            sent += 1;
-        }
-        await_sink(&kappa, away, |row| {
-            row[3] == "RUNNING" && row[4] == sent.to_string()
-        });
-        assert_ne!(fact(&kappa, away, "feed"), feed);
-        assert_eq!(fact(&kappa, other, "feed"), feed);
-        kappa.flush();
-        assert_eq!(targets.rows(&kappa), expected(sent), "{away}");
+        send(&kappa, sent + more..sent + more + 1);
     }
-    for sink in ["gcs_files", "pg_clicks"] {
-        kappa.execute(&format!("DROP SINK {sink}"));
-    }
-    let outboxes = std::fs::read_dir(data_dir.path().join("staging")).unwrap();
-    assert_eq!(outboxes.count(), 2, "of s3_files and local_files");
+    let sent = sent + 8;
+    await_sink(&kappa, away, |row| {
+        row[3] == "RUNNING" && row[4] == sent.to_string()
+    });
+    assert_ne!(fact(&kappa, away, "feed"), feed);
+    assert_eq!(fact(&kappa, "s3_files", "feed"), feed);
+    kappa.flush();
+    assert_eq!(targets.rows(&kappa), expected(sent));
+    kappa.execute(&format!("DROP SINK {away}"));
+    let own = std::fs::read_dir(data_dir.path().join("staging")).unwrap();
+    assert_eq!(own.count(), 2, "of s3_files and local_files");
     kappa.shut_down();
+}
+
+const PAUSE: &str = ", ON_OUTAGE = 'pause', OUTBOX_MAX_AGE = '1 MINUTE'";
+
+#[test]
+fn a_sink_of_shared_files_leaves_its_feed_and_goes_on_from_the_topic() {
+    leaves_its_feed(
+        "gcs_files",
+        |sink| if sink == "gcs_files" { PAUSE } else { "" },
+        |targets| targets.gcs.stop(),
+        |targets| targets.gcs.resume(),
+    );
+}
+
+#[test]
+fn a_sink_of_rows_leaves_its_feed_and_goes_on_from_the_topic() {
+    leaves_its_feed(
+        "pg_clicks",
+        |sink| if sink == "pg_clicks" { PAUSE } else { "" },
+        |targets| targets.postgres.stop().unwrap(),
+        |targets| targets.postgres.resume().unwrap(),
+    );
 }
 
 #[test]
 fn a_flush_waits_for_a_sink_that_leaves_its_feed() {
-    let policy = ", ON_OUTAGE = 'pause', OUTBOX_MAX_AGE = '1 MINUTE'";
+    let policy = |sink: &str| if sink == "s3_files" { PAUSE } else { "" };
     let Some((mut targets, _data_dir, kappa)) = begin(policy) else {
         return;
     };
@@ -711,8 +753,8 @@ fn snowflake_has_rows_appended_and_tables_merged_once() {
         "CREATE SINK sf_pages FROM per_page WITH (CONNECTOR = 'snowflake', sfUser = '{user}', \
          dbtable = 'pages', COMMIT_INTERVAL = '1 SECOND')"
     ));
-    let mut sent = 0;
-    for round in 0..12 {
+    let (mut sent, mut chance) = (0, Chance::of_the_run());
+    for round in 0..rounds(12) {
         let more = round % 4 + 1;
         send(&kappa, sent..sent + more);
         sent += more;
@@ -726,7 +768,7 @@ fn snowflake_has_rows_appended_and_tables_merged_once() {
                 kappa.tick();
                 kappa.tick();
                 // Sooner or later within what Snowflake is asked.
-                kappa.wait(Duration::from_millis(40 * round as u64));
+                kappa.wait(Duration::from_millis(chance.below(600)));
                 kappa.crash();
                 kappa = open();
             }
@@ -779,7 +821,7 @@ fn secrets_of_a_statement_are_nowhere_to_be_seen() {
 
 #[test]
 fn paused_sinks_are_waited_for_and_dropped_ones_are_not() {
-    let Some((targets, data_dir, mut kappa)) = begin("") else {
+    let Some((targets, data_dir, mut kappa)) = begin(nothing) else {
         return;
     };
     kappa.execute("PAUSE SINK s3_files");

@@ -12,6 +12,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use kappa_storage::Error;
+use kappa_storage::files::FileTarget;
 use kappa_storage::snowflake::{Committed, Snowflake, SnowflakeOptions, StagedFile, Target};
 use serde_json::json;
 
@@ -444,6 +445,38 @@ async fn a_server_that_is_away_or_is_none_is_told_apart() {
         error.to_string().contains("is the address right?"),
         "{error}"
     );
+}
+
+/// The bucket is a directory here: buckets have tests of their own.
+#[tokio::test]
+async fn an_external_stage_has_its_files_put_into_its_bucket() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let bucket = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/", bucket.path().display());
+    server
+        .rows(&format!("CREATE STAGE LANDING URL='{url}'"))
+        .await;
+    let more = [("STAGE", "@landing/in"), ("STAGE_URL", url.as_str())];
+    let sink = || {
+        let bucket = FileTarget::open(&url, &BTreeMap::new()).unwrap();
+        server.sink(&events(), &[], &more).with_bucket(bucket)
+    };
+    let unit = |number, id, name| [server.rows_file(number, 0, &[(id, name)])];
+    sink().commit(1, &unit(1, 1, "a")).await.unwrap();
+    server.fault("COPY INTO", "lose").await;
+    let files = unit(2, 2, "b");
+    // Its answer is lost, and it is asked for again: by this process, and by the next.
+    sink().commit(2, &files).await.unwrap();
+    sink().commit(2, &files).await.unwrap();
+    assert_eq!(server.rows(ALL).await, ["1|a", "2|b"]);
+    let folder = bucket.path().join("in/KAPPA_CLICKS_0A1B2C3D");
+    let put = std::fs::read(folder.join("file-000000000002-0.parquet"));
+    assert_eq!(put.unwrap(), std::fs::read(&files[0].path).unwrap());
+    let alone = server.properties(&[("STAGE_URL", &url)]);
+    let error = SnowflakeOptions::parse(&alone).unwrap_err().to_string();
+    assert!(error.contains("needs STAGE"), "{error}");
 }
 
 #[tokio::test]
