@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 
 /// How often it is looked whether there is something to merge.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(100);
 /// Files that are removed at a time.
 const DELETES: usize = 8;
 

@@ -460,14 +460,17 @@ impl Task {
         blocking(move || {
             let mut commit = store.begin();
             cursor.write(&sink, &mut commit)?;
-            match noted {
-                None => store.commit(commit, Durability::Sync)?,
+            let noted = match noted {
+                None => None,
                 Some((small_files, names, unit)) => {
                     let files = small_files.write(last, &unit, names, wall_ms, &mut commit)?;
-                    store.commit(commit, Durability::Sync)?;
-                    small_files.delivered(files);
+                    Some((small_files, files))
                 }
             };
+            store.commit(commit, Durability::Sync)?;
+            if let Some((small_files, files)) = noted {
+                small_files.delivered(files);
+            }
             match source {
                 Source::Units(units) => {
                     units.advance(&sink, last);

@@ -125,8 +125,8 @@ impl Found {
             ..Needs::default()
         };
         let units: BTreeSet<u64> = (self.files.iter())
-            .filter_map(|(_, what, _)| match what {
-                What::File { unit } => Some(*unit),
+            .filter_map(|(_, what, _)| match *what {
+                What::File { unit } => Some(unit),
                 _ => None,
             })
             .collect();

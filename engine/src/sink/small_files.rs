@@ -110,6 +110,8 @@ struct State {
     stream_time_ms: Option<i64>,
     progress: Progress,
     replaced: BTreeMap<u64, Replaced>,
+    /// Nothing is to be done before that time, unless something comes.
+    next_look_ms: Option<i64>,
 }
 
 impl SmallFiles {
@@ -196,9 +198,12 @@ impl SmallFiles {
     /// forgets what is of no use any more.
     pub(crate) fn begin(&self, now_ms: i64) -> Result<Option<Compaction>> {
         let (progress, useless) = {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
             if let Some(current) = &state.progress.current {
                 return Ok(Some(current.clone()));
+            }
+            if state.next_look_ms.is_some_and(|next| now_ms < next) {
+                return Ok(None);
             }
             let mut useless = Vec::new();
             let mut inputs = None;
@@ -211,6 +216,12 @@ impl SmallFiles {
                     Looked::Useless(names) => useless.extend(names),
                 }
             }
+            if inputs.is_none() && useless.is_empty() {
+                let last = state.directories.values().filter_map(last_ms);
+                let idle = last.map(|last| last.saturating_add(self.options.after_ms));
+                state.next_look_ms = Some(idle.min().unwrap_or(i64::MAX));
+                return Ok(None);
+            }
             let mut progress = state.progress.clone();
             progress.current = inputs.map(|inputs| Compaction {
                 number: progress.number + 1,
@@ -218,9 +229,6 @@ impl SmallFiles {
             });
             (progress, useless)
         };
-        if progress.current.is_none() && useless.is_empty() {
-            return Ok(None);
-        }
         let mut commit = self.store.begin();
         self.put_progress(&progress, &mut commit)?;
         self.forget(&useless, &mut commit);
@@ -239,8 +247,8 @@ impl SmallFiles {
         now_ms: i64,
     ) -> Looked {
         let options = &self.options;
-        let last_ms = files.values().map(|file| file.at_ms).max();
-        let is_idle = last_ms.is_some_and(|at| now_ms >= at.saturating_add(options.after_ms));
+        let is_idle =
+            last_ms(files).is_some_and(|at| now_ms >= at.saturating_add(options.after_ms));
         let end_ms = files.values().find_map(|file| file.file.end_ms);
         let end_ms = end_ms.map(|end| end.saturating_add(options.partition_grace_ms));
         let is_passed = matches!((end_ms, stream_time_ms), (Some(end), Some(time)) if time >= end);
@@ -322,6 +330,7 @@ impl SmallFiles {
         let mut state = self.state.lock();
         state.remove(gone);
         state.progress = progress;
+        state.next_look_ms = None;
         Ok(())
     }
 
@@ -353,8 +362,14 @@ enum Looked {
     Useless(Vec<SmallFile>),
 }
 
+/// When the last file of a directory was delivered.
+fn last_ms(files: &BTreeMap<u64, SmallFile>) -> Option<i64> {
+    files.values().map(|file| file.at_ms).max()
+}
+
 impl State {
     fn add(&mut self, file: SmallFile) {
+        self.next_look_ms = None;
         self.stream_time_ms = self.stream_time_ms.max(Some(file.file.times[1]));
         let directory = self.directories.entry(file.file.place.clone());
         directory.or_default().insert(file.unit, file);

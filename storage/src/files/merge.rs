@@ -166,3 +166,128 @@ fn header(encoding: &FileEncoding, schema: &SchemaRef) -> arrow::error::Result<V
     }
     Ok(header)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::compute::concat_batches;
+
+    use super::*;
+
+    fn rows(range: std::ops::Range<i64>) -> RecordBatch {
+        let texts = StringArray::from_iter_values(range.clone().map(|n| format!("a \"{n}\"\n, b")));
+        let columns: [(&str, ArrayRef); 2] = [
+            ("a \"name\",\n", Arc::new(texts)),
+            ("N", Arc::new(Int64Array::from_iter_values(range))),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn avro_rows(range: std::ops::Range<i64>) -> RecordBatch {
+        let numbers = Arc::new(Int64Array::from_iter_values(range)) as ArrayRef;
+        RecordBatch::try_from_iter([("N", numbers)]).unwrap()
+    }
+
+    fn write(encoding: &FileEncoding, path: &Path, rows: &RecordBatch) {
+        let mut writer = FileWriter::create(encoding, path, &rows.schema()).unwrap();
+        writer.write(rows).unwrap();
+        writer.finish().unwrap();
+    }
+
+    fn parquet(path: &Path) -> RecordBatch {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+        // Row groups of the inputs do not stay.
+        assert_eq!(reader.metadata().num_row_groups(), 1);
+        let schema = reader.schema().clone();
+        let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+        concat_batches(&schema, &batches).unwrap()
+    }
+
+    fn avro(path: &Path) -> RecordBatch {
+        let file = BufReader::new(File::open(path).unwrap());
+        let reader = arrow_avro::reader::ReaderBuilder::new()
+            .build(file)
+            .unwrap();
+        let schema = reader.schema();
+        let batches: Vec<_> = reader.map(Result::unwrap).collect();
+        concat_batches(&schema, &batches).unwrap()
+    }
+
+    fn text(path: &Path, compression: Compression) -> Vec<u8> {
+        let bytes = std::fs::read(path).unwrap();
+        let mut found = Vec::new();
+        match compression {
+            Compression::Gzip => {
+                // One member, as readers like it that stop after the first.
+                let mut gzip = flate2::read::GzDecoder::new(bytes.as_slice());
+                gzip.read_to_end(&mut found).unwrap();
+            }
+            Compression::Zstd => found = zstd::decode_all(bytes.as_slice()).unwrap(),
+            Compression::None | Compression::Snappy => found = bytes,
+        }
+        found
+    }
+
+    #[test]
+    fn merged_files_have_all_rows_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (_, format) in FileFormat::ALL {
+            for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+                let make = match format {
+                    FileFormat::Avro => avro_rows,
+                    _ => rows,
+                };
+                let mut encoding = FileEncoding::of(format);
+                encoding.compression = compression;
+                let schema = make(0..0).schema();
+                let mut merger = FileMerger::create(&encoding, &at("merged"), &schema).unwrap();
+                for range in [0..10, 10..11, 11..20_000] {
+                    write(&encoding, &at("input"), &make(range));
+                    merger.append(&at("input"), "input").unwrap();
+                }
+                let bytes = merger.finish().unwrap();
+                assert_eq!(bytes, at("merged").metadata().unwrap().len());
+                let all = make(0..20_000);
+                match format {
+                    FileFormat::Parquet => assert_eq!(parquet(&at("merged")), all),
+                    FileFormat::Avro => {
+                        assert_eq!(avro(&at("merged")).columns(), all.columns());
+                    }
+                    FileFormat::Json | FileFormat::Csv => {
+                        write(&encoding, &at("whole"), &all);
+                        let (merged, whole) = (
+                            text(&at("merged"), compression),
+                            text(&at("whole"), compression),
+                        );
+                        assert!(merged == whole, "{format:?} {compression:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_columns_are_not_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for format in [FileFormat::Parquet, FileFormat::Csv, FileFormat::Avro] {
+            let encoding = FileEncoding::of(format);
+            write(&encoding, &at("input"), &avro_rows(0..3));
+            let renamed = arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new(
+                "OTHER",
+                arrow::datatypes::DataType::Int64,
+                false,
+            )]);
+            let mut merger =
+                FileMerger::create(&encoding, &at("merged"), &Arc::new(renamed)).unwrap();
+            let refused = merger
+                .append(&at("input"), "the-input")
+                .unwrap_err()
+                .to_string();
+            assert!(refused.contains("the-input has other columns"), "{refused}");
+        }
+    }
+}

@@ -9,7 +9,9 @@
 mod bad_input;
 mod benchmarks;
 mod broker;
+mod compaction;
 mod fan_out;
+mod garbage;
 mod gcs;
 mod incarnation;
 mod nexmark;

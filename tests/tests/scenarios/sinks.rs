@@ -23,14 +23,14 @@ const STREAM: &str = "CREATE STREAM clicks (id INT KEY, page STRING, ms INT) \
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Where a sink writes, as seen by somebody else.
-enum Place {
+pub(crate) enum Place {
     Directory(tempfile::TempDir),
     Bucket(Box<dyn ObjectStore>),
     Container(Box<dyn ObjectStore>, String),
 }
 
 impl Place {
-    fn of(server: &Server) -> Self {
+    pub(crate) fn of(server: &Server) -> Self {
         let store = AmazonS3Builder::new()
             .with_endpoint(server.value("ENDPOINT"))
             .with_allow_http(true)
@@ -55,12 +55,12 @@ impl Place {
         Self::Container(Box::new(store), server.value("CONTAINER").to_owned())
     }
 
-    fn directory() -> Self {
+    pub(crate) fn directory() -> Self {
         Self::Directory(tempfile::tempdir().unwrap())
     }
 
     /// For WITH.
-    fn connector(&self, folder: &str) -> String {
+    pub(crate) fn connector(&self, folder: &str) -> String {
         match self {
             Self::Directory(directory) => format!(
                 "CONNECTOR = 'file', PATH = '{}'",
@@ -80,7 +80,7 @@ impl Place {
         files
     }
 
-    fn objects(&self, folder: &str) -> Files {
+    pub(crate) fn objects(&self, folder: &str) -> Files {
         match self {
             Self::Directory(directory) => {
                 let mut files = Files::new();
@@ -129,7 +129,7 @@ pub(crate) fn parquet_rows(files: &Files) -> Table {
     sorted(text::rows(&batches).unwrap())
 }
 
-fn config(data_dir: &Path, server: Option<&Server>) -> Config {
+pub(crate) fn config(data_dir: &Path, server: Option<&Server>) -> Config {
     let mut settings = vec![("commit.interval.ms", "1000".to_owned())];
     if let Some(server) = server {
         settings.extend([

@@ -81,7 +81,7 @@ impl Fixture {
         let mut file = compaction.merged().unwrap();
         assert_eq!(
             file.rows,
-            compaction.inputs.iter().map(|i| i.file.rows).sum()
+            compaction.inputs.iter().map(|i| i.file.rows).sum::<u64>()
         );
         file.bytes = bytes;
         let merged = SmallFile {
