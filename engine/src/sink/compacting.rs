@@ -28,6 +28,8 @@ use crate::error::{Error, Result};
 
 /// How often it is looked whether there is something to merge.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long it may go on with what it is doing when it is to stop.
+const STOP: Duration = Duration::from_secs(3);
 /// Files that are removed at a time.
 const DELETES: usize = 8;
 
@@ -84,10 +86,15 @@ impl CompactionHandle {
         self.paused.send_replace(pause);
     }
 
-    /// Ends it, in the middle of what it does: that is done again after a restart.
-    pub(crate) async fn stop(self) {
-        self.task.abort();
-        drop(self.task.await);
+    /// Ends it after what it is doing, or in the middle of that when it takes long: it is done again
+    /// after a restart.
+    pub(crate) async fn stop(mut self) {
+        drop(self.paused);
+        let ended = tokio::time::timeout(STOP, &mut self.task).await;
+        if ended.is_err() {
+            self.task.abort();
+            drop(self.task.await);
+        }
     }
 }
 
@@ -103,7 +110,9 @@ impl Task {
         drop(tokio::fs::remove_dir_all(&self.spec.directory).await);
         let mut backoff = Backoff::default();
         loop {
-            if self.paused.wait_for(|paused| !paused).await.is_err() {
+            let may_go_on = self.paused.wait_for(|paused| !paused).await.is_ok();
+            // Closed, it still has its last value.
+            if !may_go_on || self.paused.has_changed().is_err() {
                 return;
             }
             let wait = match self.step().await {
@@ -121,7 +130,10 @@ impl Task {
                     backoff.next()
                 }
             };
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                _ = self.paused.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
         }
     }
 
@@ -182,6 +194,10 @@ impl Task {
                 let merged = match self.merge(&compaction).await? {
                     Merged::File(path) => path,
                     Merged::Gone(gone) => {
+                        // Whoever removed them may be another copy that has just merged them.
+                        if files.target.read(&object_name).await?.is_some() {
+                            return Err(files.other_files(&object_name));
+                        }
                         // An earlier try may have put it.
                         files.target.delete(&name).await?;
                         let small_files = Arc::clone(&self.spec.small_files);
@@ -205,6 +221,7 @@ impl Task {
             unit,
             // As if it had been there all the time.
             at_ms: last.at_ms,
+            is_merged: true,
             file,
         };
         let small_files = Arc::clone(&self.spec.small_files);

@@ -192,14 +192,21 @@ impl DeliveryHandle {
     /// Ends it after what it is doing, or in the middle of that when it takes long: the same portion
     /// is committed again after a restart.
     pub(crate) async fn stop(mut self) {
-        if let Some(compaction) = self.compaction.take() {
-            compaction.stop().await;
-        }
+        let compaction = self.compaction.take();
+        let compaction = async move {
+            if let Some(compaction) = compaction {
+                compaction.stop().await;
+            }
+        };
+        tokio::join!(compaction, self.stop_delivery());
+    }
+
+    async fn stop_delivery(&mut self) {
         drop(tokio::time::timeout(STOP, self.commands.send(Command::Stop)).await);
         let ended = tokio::time::timeout(STOP, &mut self.task).await;
         if ended.is_err() {
             self.task.abort();
-            drop(self.task.await);
+            drop((&mut self.task).await);
         }
     }
 }

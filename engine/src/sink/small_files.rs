@@ -47,6 +47,8 @@ pub(crate) struct SmallFile {
     pub(crate) file: UnitFile,
     /// When it was delivered, by the wall clock.
     pub(crate) at_ms: i64,
+    /// Whether others were merged into it.
+    pub(crate) is_merged: bool,
 }
 
 /// Neighbours, to be merged.
@@ -163,6 +165,7 @@ impl SmallFiles {
                 unit: number,
                 file: file.clone(),
                 at_ms: now_ms,
+                is_merged: false,
             };
             self.put(&file, commit)?;
             delivered.push(file);
@@ -271,7 +274,9 @@ impl SmallFiles {
                 }
             }
         }
-        if group.len() > 1 && (is_passed || is_idle) {
+        // Late rows must not have a large file written again each time that some come.
+        let is_late = group.iter().any(|file| file.is_merged);
+        if group.len() > 1 && (is_idle || is_passed && !is_late) {
             return Looked::Ready(group);
         }
         let useless = match (is_idle, last_large) {

@@ -117,7 +117,7 @@ fn directories(objects: &Files) -> BTreeMap<String, usize> {
     directories
 }
 
-/// Waits until the objects are so.
+/// Waits until the objects are so; time passes meanwhile.
 fn wait_for(
     kappa: &Incarnation,
     objects: &dyn Fn() -> Files,
@@ -136,7 +136,7 @@ fn wait_for(
             found.keys(),
             sink()
         );
-        kappa.wait(Duration::from_millis(10));
+        kappa.tick();
     }
 }
 
@@ -174,7 +174,7 @@ fn merges(
     let open = || Incarnation::open(config(data_dir.path()));
     let mut kappa = open();
     kappa.execute(STREAM);
-    kappa.execute(&create(connector, format, ""));
+    kappa.execute(&create(connector, format, ", COMPACT_AFTER = '1 MINUTE'"));
     let mut sent = Vec::new();
     let next = |kappa: &Incarnation, minute: i64, sent: &mut Vec<(i32, i64)>| {
         let id = sent.len() as i32;
@@ -184,7 +184,7 @@ fn merges(
     for round in 0..20_i64 {
         next(&kappa, 10 + round / 3, &mut sent);
         if round % 4 == 3 {
-            // Late, for a directory that may be merged by now.
+            // Late, for a directory that may be merged by now: they wait until no more come.
             next(&kappa, 10 + round / 6, &mut sent);
         }
         kappa.flush();
@@ -339,7 +339,7 @@ fn replaced_files_stay_for_their_grace() {
     kappa.wait(Duration::from_millis(300));
     assert_eq!(directories(&objects())["minute=01"], 3);
     kappa.shut_down();
-    let kappa = Incarnation::open_at(config(data_dir.path(), None), HOUR + 10_000);
+    let kappa = Incarnation::open_at(config(data_dir.path(), None), 2 * HOUR);
     let rest = at_rest(&kappa, &objects);
     assert_eq!(rows(&listed(&rest)), rows_of(&sent));
     kappa.shut_down();

@@ -145,6 +145,8 @@ impl Written {
             false => Label::Kept,
         };
         let (mut unit, mut compaction) = (0_u64, 0_u64);
+        // Since the last unit with an object: nobody can tell them from what is not finished.
+        let mut lost_since: Vec<String> = Vec::new();
         let mut live: Vec<String> = Vec::new();
         for (event, old) in &history.events {
             match event {
@@ -179,6 +181,7 @@ impl Written {
                         let name = format!("_commits/a-{mark}/{unit:020}.json");
                         self.put(mark, &name, &text, Label::Kept, *old);
                         live.extend(names);
+                        lost_since.clear();
                     }
                 }
                 Event::Compaction { inputs, stay } if live.len() >= *inputs => {
@@ -215,17 +218,17 @@ impl Written {
                 }
             }
         }
-        if history.unfinished_unit && history.has_commits && !live.is_empty() {
-            let last_lost = !self
-                .files
-                .contains_key(&format!("_commits/a-{mark}/{unit:020}.json"));
-            if last_lost {
-                return;
+        let can_tell = history.has_commits && unit > 0;
+        for name in lost_since.iter().filter(|_| can_tell) {
+            if let Some((label, ..)) = self.files.get_mut(name) {
+                *label = Label::Unfinished;
             }
+        }
+        if history.unfinished_unit && can_tell {
             let name = format!("d=0/a-{mark}-{:012}.csv", unit + 1);
             self.put(mark, &name, "x", Label::Unfinished, true);
         }
-        if history.unfinished_compaction && history.has_commits && !live.is_empty() {
+        if history.unfinished_compaction && can_tell {
             let name = format!("d=0/a-{mark}-{unit:012}-c{}.csv", compaction + 1);
             self.put(mark, &name, "x", Label::Unfinished, true);
         }
@@ -357,13 +360,14 @@ fn store_is_cleaned(config: &Config, store: &dyn ObjectStore, kappa: &Incarnatio
     let mut request = request(url);
     request.marks = vec![mark.clone()];
     let is_there = |name: &str| kappa.block_on(async { store.head(&at(name)).await.is_ok() });
-    // By the store's own clock, which has just begun to count.
-    let future = chrono::Utc::now().timestamp_millis() + 25 * HOUR;
-    let now = chrono::Utc::now().timestamp_millis();
-    let young = collect(config.clone(), now, &request);
-    assert!(young.iter().all(|row| row[3] == "kept"), "{young:?}");
-    let rows = collect(config.clone(), future, &request);
+    // By the store's own clock.
     let [left_over, unfinished] = orphans(&mark);
+    let head = kappa.block_on(async { store.head(&at(&left_over)).await.unwrap() });
+    let written_ms = head.last_modified.timestamp_millis();
+    let young = collect(config.clone(), written_ms + 23 * HOUR, &request);
+    assert!(young.iter().all(|row| row[3] == "kept"), "{young:?}");
+    let future = written_ms + 25 * HOUR;
+    let rows = collect(config.clone(), future, &request);
     let shown: Vec<&str> = rows.iter().flatten().map(String::as_str).collect();
     let wanted = [
         "files",

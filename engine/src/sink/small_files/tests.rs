@@ -88,6 +88,7 @@ impl Fixture {
             name: format!("{}{}m", file.place, last.unit),
             unit: last.unit,
             at_ms: last.at_ms,
+            is_merged: true,
             file,
         };
         self.small_files
@@ -138,7 +139,7 @@ fn a_directory_is_merged_when_time_has_passed_it_or_nothing_comes() {
 }
 
 #[test]
-fn late_files_join_the_merged_one() {
+fn late_files_join_the_merged_one_when_no_more_come() {
     let mut fixture = Fixture::new();
     let a = ("a/", Some(1000), 10);
     fixture.deliver(&[a], 0, 0);
@@ -146,7 +147,9 @@ fn late_files_join_the_merged_one() {
     fixture.merge(15, 1);
     assert_eq!(fixture.begun(1), None);
     fixture.deliver(&[a], 1, 2);
-    assert_eq!(fixture.begun(2), names(&["a/2m", "a/3"]));
+    fixture.deliver(&[a], 1, 3);
+    assert_eq!(fixture.begun(HOUR + 2), None);
+    assert_eq!(fixture.begun(HOUR + 3), names(&["a/2m", "a/3", "a/4"]));
 }
 
 #[test]
