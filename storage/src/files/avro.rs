@@ -101,7 +101,7 @@ impl<W: Write> AvroRows<W> {
             let piece = batch.slice(first, step.min(batch.num_rows() - first));
             self.waiting_bytes += bytes / rows * piece.num_rows();
             self.waiting.push_batch(piece)?;
-            if self.waiting_bytes >= BLOCK_BYTES_MAX * 2 {
+            if self.waiting_bytes >= BLOCK_BYTES_MAX {
                 self.waiting.finish_buffered_batch()?;
             }
             self.write_blocks()?;

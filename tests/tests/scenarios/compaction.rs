@@ -140,12 +140,10 @@ fn wait_for(
     }
 }
 
-/// Waits until each directory but the newest has one file.
+/// Waits until each directory has one file.
 fn at_rest(kappa: &Incarnation, objects: &dyn Fn() -> Files) -> Files {
     wait_for(kappa, objects, |objects| {
-        let directories = directories(objects);
-        let older = directories.len().saturating_sub(1);
-        directories.values().take(older).all(|files| *files == 1)
+        directories(objects).values().all(|files| *files == 1)
     })
 }
 

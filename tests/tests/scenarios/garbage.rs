@@ -171,7 +171,9 @@ impl Written {
                             kept(Label::Garbage)
                         };
                         self.put(mark, &name, "x", label, *old);
+                        lost_since.push(name);
                     }
+                    lost_since.extend(names.clone());
                     if history.has_commits && !lost {
                         let files: Vec<String> = names.iter().map(|name| object(name)).collect();
                         let text = format!(
