@@ -16,6 +16,7 @@ pub(crate) mod command;
 pub(crate) mod commit_objects;
 pub(crate) mod compacting;
 pub(crate) mod delivery;
+pub(crate) mod departure;
 pub(crate) mod gc;
 pub(crate) mod kept;
 pub(crate) mod options;

@@ -11,6 +11,7 @@ mod benchmarks;
 mod broker;
 mod compaction;
 mod fan_out;
+mod full_disk;
 mod garbage;
 mod gcs;
 mod incarnation;
