@@ -7,6 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::nexmark::Fill;
 use crate::output::Format;
+use crate::sink::SinkCommand;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,6 +17,7 @@ Examples:
   kappa -f tables.sql -e 'SELECT * FROM t' --output json | jq .
   echo 'SHOW QUERIES;' | kappa              statements from standard input
   kappa nexmark --events 1000000            fills topics with a benchmark's events
+  kappa sink gc s3://lake/clicks            what sinks have left there that nobody needs
   kappa run pipeline.sql                    runs the script's queries until SIGTERM or Ctrl-C
   kappa -p commit.interval.ms=100 -d env=test -f pipeline.sql
 
@@ -105,6 +107,9 @@ pub(crate) enum Command {
     /// read them. To generate events without a topic, see CREATE STREAM … WITH (CONNECTOR =
     /// 'nexmark').
     Nexmark(Fill),
+    /// Looks after what sinks have written
+    #[command(subcommand)]
+    Sink(SinkCommand),
 }
 
 /// Where statements come from.

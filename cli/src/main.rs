@@ -18,6 +18,7 @@ mod settings;
 mod shell;
 mod shutdown;
 mod signals;
+mod sink;
 mod task;
 mod terminal;
 mod upkeep;
@@ -95,6 +96,10 @@ fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
     {
         return runtime.block_on(fill_kafka(&settings, servers, terminal, signals, fill));
     }
+    if let Some(Command::Sink(command)) = &args.command {
+        let work = sink::run(&settings.config, terminal, args.output, signals, command);
+        return runtime.block_on(work);
+    }
     let engine = match runtime.block_on(open(&settings, signals.clone())) {
         Ok(engine) => engine,
         Err(Opening::Failed(error)) => {
@@ -129,6 +134,8 @@ fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
                     nexmark::run(engine.topics(), terminal, &*clock, signals.clone(), fill);
                 runtime.block_on(filling)
             }
+            // It needs no engine.
+            Some(Command::Sink(_)) => Exit::Done,
             None if !args.inputs.is_empty() => {
                 runtime.block_on(script::run_all(&mut runner, terminal, &args.inputs))
             }

@@ -352,3 +352,62 @@ fn rows_in(directory: &Path) -> usize {
         })
         .sum()
 }
+
+#[test]
+fn what_sinks_have_left_is_found_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let file = std::fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    };
+    let named = "d=1/a-0123abcd-000000000001.csv";
+    let left_over = "d=2/a-0123abcd-000000000001.csv";
+    write(named, "x");
+    write(left_over, "xy");
+    write("d=2/a-ffffffff-000000000001.csv", "x");
+    write(
+        "_commits/a-0123abcd/00000000000000000001.json",
+        &format!(
+            r#"{{"writer":"0123abcd","unit":1,"files":[
+                {{"path":"{named}","rows":1,"bytes":1,"min_rowtime":0,"max_rowtime":0}}]}}"#
+        ),
+    );
+    let gc = |more: &[&str]| {
+        // No data directory is made, or needed.
+        let mut command = kappa(&folder.path().join("data"));
+        command.args(["sink", "gc", folder.path().to_str().unwrap()]);
+        command.args(["--output", "csv"]).args(more);
+        command
+    };
+    let header = "prefix,mark,what,action";
+    let others = "a,ffffffff,without commit object,kept,1,1\n";
+    assert_eq!(
+        output(&mut gc(&[])),
+        format!(
+            "{header},files,bytes\na,0123abcd,in use,kept,1,1\n\
+             a,0123abcd,left over,would go,1,2\n{others}"
+        )
+    );
+    for more in [&["--delete"][..], &["--dropped"], &["--mark", "xyz"]] {
+        let refused = gc(more).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{more:?}");
+    }
+    assert!(folder.path().join(left_over).exists());
+    assert_eq!(
+        output(&mut gc(&["--delete", "--mark", "0123abcd", "--list"])),
+        format!(
+            "{header},file,bytes\na,0123abcd,in use,kept,{named},1\n\
+             a,0123abcd,left over,removed,{left_over},2\n"
+        )
+    );
+    assert!(!folder.path().join(left_over).exists());
+    assert!(!folder.path().join("data").exists());
+    let failed = kappa(&folder.path().join("data"))
+        .args(["sink", "gc", "ftp://somewhere"])
+        .output()
+        .unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+}

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kappa_storage::files::Provider;
+
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 
@@ -127,6 +129,19 @@ impl Config {
             settings.insert(setting.to_owned(), value.clone());
         }
         Ok(settings)
+    }
+
+    /// The settings of the object store that a path is in; none for a directory.
+    ///
+    /// # Errors
+    /// A setting that does not exist.
+    pub(crate) fn store_settings(&self, path: &str) -> Result<BTreeMap<String, String>> {
+        match Provider::of(path) {
+            Some(Provider::S3) => self.settings("s3."),
+            Some(Provider::Gcs) => self.settings("gcs."),
+            Some(Provider::Azure) => self.settings("azure."),
+            Some(Provider::Local) | None => Ok(BTreeMap::new()),
+        }
     }
 
     /// Checks all settings of what sinks write to.

@@ -32,6 +32,7 @@ pub use property::{PROPERTIES, Property};
 pub use query::status::{QueryInfo, QueryState};
 pub use response::{Response, Rows, Subscription};
 pub use session::Session;
+pub use sink::gc::{GarbageRequest, collect_garbage};
 pub use system::kafka_topics;
 
 pub use kappa_sql::ErrorKind;

@@ -106,6 +106,17 @@ impl GcsServer {
         lock(&self.shared.faults).lose = writes;
     }
 
+    /// After so many requests all are refused with status 503, until [`GcsServer::heal`]; with `lose`,
+    /// the last of those before is executed and not answered.
+    pub fn cut_after(&self, requests: u32, lose: bool) {
+        lock(&self.shared.faults).cut = Some((requests, lose));
+    }
+
+    /// Ends [`GcsServer::cut_after`].
+    pub fn heal(&self) {
+        lock(&self.shared.faults).cut = None;
+    }
+
     /// Every request is executed this much later.
     pub fn delay(&self, delay: Duration) {
         lock(&self.shared.faults).delay = delay;

@@ -11,13 +11,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::command::{Command, Commands};
+use super::compacting::{CompactionHandle, CompactionSpec};
 use super::departure::{self, Departure};
 use super::kept::Backlog;
 use super::outbox::Outbox;
 use super::retry::Backoff;
+use super::small_files::{Progress, SmallFiles};
 use super::status::TaskStatus;
 use super::target::{Committed, Target};
-use super::units::Units;
+use super::units::{Unit, Units};
 use super::writing::blocking;
 use crate::clock::Clock;
 use crate::engine::{Engine, Inner};
@@ -114,6 +116,8 @@ pub(crate) struct DeliverySpec {
     /// Who gives it a feed of its own then.
     pub(crate) engine: Weak<Inner>,
     pub(crate) store: Arc<Store>,
+    /// How its small files are merged, if they are.
+    pub(crate) compaction: Option<CompactionSpec>,
 }
 
 /// What a sink takes, and sees of how much waits for it.
@@ -133,6 +137,7 @@ pub(crate) struct Lookout {
 pub(crate) struct DeliveryHandle {
     commands: Commands,
     task: JoinHandle<()>,
+    compaction: Option<CompactionHandle>,
 }
 
 impl DeliveryHandle {
@@ -145,6 +150,7 @@ impl DeliveryHandle {
             departure,
             engine,
             store,
+            compaction,
         } = spec;
         let status = Arc::clone(&lookout.status);
         status.rows.store(cursor.rows, Ordering::Relaxed);
@@ -159,6 +165,9 @@ impl DeliveryHandle {
             departure,
             engine,
             store,
+            small_files: compaction
+                .as_ref()
+                .map(|spec| Arc::clone(&spec.small_files)),
             commands: receiver,
             cursor,
             committed_ms: i64::MIN / 2,
@@ -168,7 +177,13 @@ impl DeliveryHandle {
         Self {
             commands,
             task: tokio::spawn(Box::pin(task.run())),
+            compaction: compaction.map(|spec| CompactionHandle::start(spec, paused)),
         }
+    }
+
+    /// What was merged, if files are, and what keeps it from going on.
+    pub(crate) fn compaction(&self) -> Option<(Progress, Option<Error>)> {
+        self.compaction.as_ref().map(CompactionHandle::progress)
     }
 
     /// Delivers all that is ready now.
@@ -177,21 +192,37 @@ impl DeliveryHandle {
     }
 
     pub(crate) async fn pause(&self) {
+        if let Some(compaction) = &self.compaction {
+            compaction.pause(true);
+        }
         self.commands.send(Command::Pause).await;
     }
 
     pub(crate) async fn resume(&self) {
+        if let Some(compaction) = &self.compaction {
+            compaction.pause(false);
+        }
         self.commands.send(Command::Resume).await;
     }
 
     /// Ends it after what it is doing, or in the middle of that when it takes long: the same portion
     /// is committed again after a restart.
     pub(crate) async fn stop(mut self) {
+        let compaction = self.compaction.take();
+        let compaction = async move {
+            if let Some(compaction) = compaction {
+                compaction.stop().await;
+            }
+        };
+        tokio::join!(compaction, self.stop_delivery());
+    }
+
+    async fn stop_delivery(&mut self) {
         drop(tokio::time::timeout(STOP, self.commands.send(Command::Stop)).await);
         let ended = tokio::time::timeout(STOP, &mut self.task).await;
         if ended.is_err() {
             self.task.abort();
-            drop(self.task.await);
+            drop((&mut self.task).await);
         }
     }
 }
@@ -203,6 +234,8 @@ struct Task {
     departure: Option<Departure>,
     engine: Weak<Inner>,
     store: Arc<Store>,
+    /// What it delivered and may be merged.
+    small_files: Option<Arc<SmallFiles>>,
     commands: mpsc::Receiver<Command>,
     cursor: Cursor,
     /// When rows were committed last, on the monotonic clock.
@@ -405,7 +438,7 @@ impl Task {
                 committed.files += files;
             }
         }
-        self.passed(last, committed).await
+        self.passed(last, committed, None).await
     }
 
     /// Delivers what is ready; all of it at once with `all`. Whether there was anything.
@@ -435,7 +468,7 @@ impl Task {
         let paths = units.paths(number, &unit);
         let commit = self.target.commit_unit(number, &unit, &paths);
         let committed = Self::watched(&self.lookout, self.cursor.last, commit).await?;
-        self.passed(number, committed).await?;
+        self.passed(number, committed, Some(unit)).await?;
         Ok(true)
     }
 
@@ -465,22 +498,40 @@ impl Task {
         let commit = self.target.commit_rows(last, &rows);
         let committed = Self::watched(&self.lookout, self.cursor.last, commit).await?;
         self.committed_ms = now_ms;
-        self.passed(last, committed).await?;
+        self.passed(last, committed, None).await?;
         Ok(true)
     }
 
-    /// Remembers that all up to `last` is at the target, and gives it back.
-    async fn passed(&mut self, last: u64, committed: Committed) -> Result<()> {
+    /// Remembers that all up to `last`, which may be a unit of files, is at the target, and gives it
+    /// back.
+    async fn passed(&mut self, last: u64, committed: Committed, unit: Option<Unit>) -> Result<()> {
         self.cursor.last = last;
         self.cursor.rows += committed.rows;
         self.cursor.files += committed.files;
         let (cursor, store) = (self.cursor, Arc::clone(&self.store));
         let (sink, source) = (self.lookout.sink.clone(), self.lookout.source.clone());
         let now_ms = self.lookout.clock.monotonic_ms();
+        let noted = match (&self.small_files, &self.target, unit) {
+            (Some(small_files), Target::Files(files), Some(unit)) => {
+                Some((Arc::clone(small_files), files.names(last, &unit), unit))
+            }
+            _ => None,
+        };
+        let wall_ms = self.lookout.clock.now_ms();
         blocking(move || {
             let mut commit = store.begin();
             cursor.write(&sink, &mut commit)?;
+            let noted = match noted {
+                None => None,
+                Some((small_files, names, unit)) => {
+                    let files = small_files.write(last, &unit, names, wall_ms, &mut commit)?;
+                    Some((small_files, files))
+                }
+            };
             store.commit(commit, Durability::Sync)?;
+            if let Some((small_files, files)) = noted {
+                small_files.delivered(files);
+            }
             match source {
                 Source::Units { units, .. } => {
                     units.advance(&sink, last);

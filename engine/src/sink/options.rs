@@ -6,13 +6,16 @@ use arrow::datatypes::SchemaRef;
 use kappa_sql::ast::{Name, Properties};
 use kappa_sql::column;
 use kappa_sql::error::{Error, Result};
-use kappa_storage::files::{Compression, FileEncoding, FileFormat, Provider, Statistics};
+use kappa_storage::files::{
+    Compression, FileEncoding, FileFormat, Provider, Statistics, avro_refusal,
+};
 use kappa_storage::postgres::PostgresOptions;
 use kappa_storage::snowflake::{Mode, SnowflakeOptions, canonical};
 
 use super::delivery::{OutageKind, OutagePolicy};
 use super::place::column_name;
 use super::rows::RowShape;
+use super::small_files::CompactOptions;
 use super::writer::{RollOptions, WriterOptions};
 use crate::config::Config;
 
@@ -22,6 +25,8 @@ const ROLL_INTERVAL_MS: i64 = 60_000;
 const ROLL_BYTES: i64 = 128 << 20;
 /// Files that are open at a time, unless MAX_OPEN_PARTITIONS says otherwise.
 const OPEN_MAX: i64 = 1_000;
+/// How long nothing comes for a directory that is to be compacted, unless COMPACT_AFTER says otherwise.
+const COMPACT_AFTER_MS: i64 = 3_600_000;
 /// Bytes that may wait for a target, unless OUTBOX_MAX_BYTES says otherwise.
 const OUTBOX_BYTES: i64 = 4 << 30;
 
@@ -46,7 +51,7 @@ const COMMON: [&str; 5] = [
 ];
 
 /// What sinks of files understand.
-const FILES: [&str; 19] = [
+const FILES: [&str; 22] = [
     "PATH",
     "FORMAT",
     "COMPRESSION",
@@ -63,6 +68,9 @@ const FILES: [&str; 19] = [
     "ROLL_ROWS",
     "ROLL_INACTIVITY",
     "COMMIT_OBJECTS",
+    "COMPACT_SIZE",
+    "COMPACT_AFTER",
+    "COMPACT_GRACE",
     "ENDPOINT",
     "REGION",
     "ACCOUNT",
@@ -83,6 +91,8 @@ pub(crate) enum SinkKind {
         path: String,
         prefix: String,
         commits: bool,
+        /// How small files are merged, if they are.
+        compact: Option<CompactOptions>,
         /// Settings of the object store, by object_store's names.
         settings: BTreeMap<String, String>,
         writer: WriterOptions,
@@ -349,6 +359,15 @@ fn files(
             None => error,
         });
     }
+    if encoding.format == FileFormat::Avro
+        && let Some(refusal) = avro_refusal(&shape.schema)
+    {
+        let error = Error::invalid(refusal).hint("give it another name or type in a query");
+        return Err(match with.get("FORMAT") {
+            Some(property) => error.at(property.value_span),
+            None => error,
+        });
+    }
     let writer = WriterOptions {
         encoding,
         without: without(with, true)?,
@@ -366,9 +385,37 @@ fn files(
         path,
         prefix,
         commits: with.bool("COMMIT_OBJECTS")?.unwrap_or(true),
+        compact: compact(with, writer.roll.grace_ms)?,
         settings,
         writer: partitions(with, writer, &shape.schema)?,
     })
+}
+
+fn compact(with: &Properties, partition_grace_ms: i64) -> Result<Option<CompactOptions>> {
+    let after_ms = with.duration_ms("COMPACT_AFTER")?;
+    let grace_ms = with.duration_ms("COMPACT_GRACE")?;
+    let bytes = with.int_between("COMPACT_SIZE", 1, i64::MAX)?;
+    let Some(bytes) = bytes else {
+        for property in ["COMPACT_AFTER", "COMPACT_GRACE"] {
+            if let Some(property) = with.get(property) {
+                let message = format!("{} is for sinks with COMPACT_SIZE", property.name);
+                return Err(Error::invalid(message).at(property.name_span));
+            }
+        }
+        return Ok(None);
+    };
+    if let Some(property) = with.get("COMMIT_OBJECTS")
+        && with.bool("COMMIT_OBJECTS")? == Some(false)
+    {
+        let error = Error::invalid("COMPACT_SIZE needs commit objects");
+        return Err(error.at(property.name_span));
+    }
+    Ok(Some(CompactOptions {
+        bytes: bytes.unsigned_abs(),
+        after_ms: after_ms.unwrap_or(COMPACT_AFTER_MS),
+        grace_ms: grace_ms.unwrap_or(0),
+        partition_grace_ms,
+    }))
 }
 
 /// Columns that a target does not get.
@@ -413,6 +460,7 @@ fn encoding(with: &Properties) -> Result<FileEncoding> {
     let mut encoding = FileEncoding::of(format);
     let codecs: &[&str] = match format {
         FileFormat::Parquet => &["NONE", "SNAPPY", "GZIP", "ZSTD"],
+        FileFormat::Avro => &["NONE", "SNAPPY", "DEFLATE", "GZIP", "ZSTD"],
         FileFormat::Json | FileFormat::Csv => &["NONE", "GZIP", "ZSTD"],
     };
     if let Some(codec) = with.one_of("COMPRESSION", codecs)? {

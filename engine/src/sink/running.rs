@@ -8,10 +8,12 @@ use std::sync::atomic::Ordering;
 use kappa_sql::ast::{Name, Properties, SinkInput, Statement};
 use kappa_sql::catalog::Catalog;
 use kappa_sql::planner::{ContinuousPlan, Target as PlanTarget, plan_query, plan_select_all};
-use kappa_storage::files::{FileTarget, Provider};
+use kappa_storage::files::FileTarget;
 use kappa_storage::postgres::{self, Postgres};
 use kappa_storage::snowflake::{self, Snowflake};
 
+use super::commit_objects::Owner;
+use super::compacting::{self, CompactionSpec};
 use super::delivery::{Cursor, DeliveryHandle, DeliverySpec, Lookout, Source};
 use super::departure::Departure;
 use super::kept::{Position, Readers};
@@ -19,6 +21,7 @@ use super::options::{SinkKind, SinkOptions};
 use super::outbox::Outbox;
 use super::rows::RowShape;
 use super::secret;
+use super::small_files::SmallFiles;
 use super::status::TaskStatus;
 use super::target::{FilesTarget, PostgresTarget, Target};
 use super::units::Units;
@@ -257,6 +260,7 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
         // Its query is all there is.
         return Ok(());
     };
+    let compaction = compaction(engine, sink, &options.kind, &target, &shape)?;
     let outbox = outbox(running, &sink.feed)?;
     let cursor = Cursor::read(inner.store.as_ref(), &sink.name)?.unwrap_or_default();
     let source = match &sink.writer {
@@ -295,21 +299,42 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
             _ => 0,
         },
         store: Arc::clone(&inner.store),
+        compaction,
     };
     let handle = DeliveryHandle::start(spec, cursor, sink.paused);
     running.deliveries.insert(sink.name.clone(), handle);
     Ok(())
 }
 
-/// The process's settings of the object store that a path is in.
-fn store_settings(engine: &Engine, path: &str) -> Result<BTreeMap<String, String>> {
-    let config = &engine.inner.config;
-    match Provider::of(path) {
-        Some(Provider::S3) => config.settings("s3."),
-        Some(Provider::Gcs) => config.settings("gcs."),
-        Some(Provider::Azure) => config.settings("azure."),
-        Some(Provider::Local) | None => Ok(BTreeMap::new()),
-    }
+/// How a sink's small files are merged, if they are to be.
+fn compaction(
+    engine: &Engine,
+    sink: &StoredSink,
+    kind: &SinkKind,
+    target: &Target,
+    shape: &RowShape,
+) -> Result<Option<CompactionSpec>> {
+    let (
+        SinkKind::Files {
+            compact: Some(options),
+            writer,
+            ..
+        },
+        Target::Files(files),
+    ) = (kind, target)
+    else {
+        return Ok(None);
+    };
+    let inner = &engine.inner;
+    let columns = shape.columns_without(&writer.without);
+    Ok(Some(CompactionSpec {
+        files: files.clone(),
+        small_files: Arc::new(SmallFiles::open(&inner.store, &sink.mark, *options)?),
+        encoding: writer.encoding,
+        schema: Arc::new(shape.schema.project(&columns)?),
+        directory: compacting::directory(&inner.config.data_dir, &sink.mark),
+        clock: Arc::clone(&inner.clock),
+    }))
 }
 
 /// Where a sink's rows land; `None` for one that drops them.
@@ -362,7 +387,7 @@ pub(crate) fn target(
             let now = Arc::new(move || clock.now_ms());
             let mut snowflake = Snowflake::try_new(options, target, now)?;
             if let Some(url) = options.stage_url() {
-                let bucket = FileTarget::open(url, &store_settings(engine, url)?)?;
+                let bucket = FileTarget::open(url, &engine.inner.config.store_settings(url)?)?;
                 snowflake = snowflake.with_bucket(bucket);
             }
             Some(Target::Snowflake(Box::new(snowflake)))
@@ -373,14 +398,17 @@ pub(crate) fn target(
             commits,
             settings,
             writer,
+            ..
         } => {
             // Settings of the process stand under those of the statement.
-            let mut all = store_settings(engine, path)?;
+            let mut all = engine.inner.config.store_settings(path)?;
             all.extend(settings.clone());
             Some(Target::Files(FilesTarget {
                 target: FileTarget::open(path, &all)?,
-                prefix: prefix.clone(),
-                mark: sink.mark.clone(),
+                owner: Owner {
+                    prefix: prefix.clone(),
+                    mark: sink.mark.clone(),
+                },
                 extension: writer.encoding.extension(),
                 commits: *commits,
             }))

@@ -10,8 +10,8 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use kappa_storage::files::FileTarget;
 use kappa_storage::postgres::Postgres;
 use kappa_storage::snowflake::{Snowflake, StagedFile};
-use serde::{Deserialize, Serialize};
 
+use super::commit_objects::{CommitObject, CommittedFile, Owner};
 use super::units::Unit;
 use super::writer::SEQUENCE;
 use crate::error::{Error, Result};
@@ -135,33 +135,14 @@ pub(crate) fn numbered(rows: &RecordBatch, first: i64) -> Result<RecordBatch> {
 }
 
 /// Files in a directory or a bucket, and an object that says which belong together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FilesTarget {
     pub(crate) target: FileTarget,
-    /// What names of files begin with.
-    pub(crate) prefix: String,
-    /// What tells this sink's files from all others.
-    pub(crate) mark: String,
+    /// Whose the files are, by their names.
+    pub(crate) owner: Owner,
     pub(crate) extension: &'static str,
     /// Whether each unit has a commit object.
     pub(crate) commits: bool,
-}
-
-/// A commit object: the files of a unit, all of which are there.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct CommitObject {
-    writer: String,
-    unit: u64,
-    files: Vec<CommittedFile>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct CommittedFile {
-    path: String,
-    rows: u64,
-    bytes: u64,
-    min_rowtime: i64,
-    max_rowtime: i64,
 }
 
 impl FilesTarget {
@@ -170,17 +151,7 @@ impl FilesTarget {
             rows: unit.rows(),
             files: unit.files.len() as u64,
         };
-        let names: Vec<String> = unit
-            .files
-            .iter()
-            .map(|file| {
-                let (prefix, mark) = (&self.prefix, &self.mark);
-                format!(
-                    "{}{prefix}-{mark}-{number:012}.{}",
-                    file.place, self.extension
-                )
-            })
-            .collect();
+        let names = self.names(number, unit);
         let object = self
             .commits
             .then(|| self.commit_object(number, unit, &names));
@@ -197,7 +168,7 @@ impl FilesTarget {
         let puts = futures::stream::iter(puts).buffer_unordered(PUTS);
         puts.try_collect::<()>().await?;
         if let Some(object) = &object {
-            let name = self.commit_name(number);
+            let name = self.owner.commit(number);
             let there = self
                 .target
                 .create(&name, serde_json::to_vec(object)?)
@@ -207,15 +178,18 @@ impl FilesTarget {
         Ok(committed)
     }
 
-    fn commit_name(&self, number: u64) -> String {
-        format!("_commits/{}-{}/{number:020}.json", self.prefix, self.mark)
+    /// The names of a unit's files.
+    pub(crate) fn names(&self, number: u64, unit: &Unit) -> Vec<String> {
+        let files = unit.files.iter();
+        let named = files.map(|file| self.owner.file(&file.place, number, self.extension));
+        named.collect()
     }
 
     /// Whoever finds the object finds all files.
     fn commit_object(&self, number: u64, unit: &Unit, names: &[String]) -> CommitObject {
         let files = names.iter().zip(&unit.files);
         CommitObject {
-            writer: self.mark.clone(),
+            writer: self.owner.mark.clone(),
             unit: number,
             files: files
                 .map(|(path, file)| CommittedFile {
@@ -232,7 +206,7 @@ impl FilesTarget {
     /// Whether the unit is there already. Looked at before its files are put: an old copy of the data
     /// directory must not write over what the newer one wrote.
     async fn is_committed(&self, number: u64, object: &CommitObject) -> Result<bool> {
-        let name = self.commit_name(number);
+        let name = self.owner.commit(number);
         let there = self.target.read(&name).await?;
         let found = there.is_some();
         self.compare(&name, there, object)?;
@@ -248,12 +222,16 @@ impl FilesTarget {
             {
                 Ok(())
             }
-            Some(_) => Err(Error::User(format!(
-                "{name} in {} lists other files than this sink has: another copy of this data \
-                 directory wrote there, or this one is the older. Stop it, or DROP the sink and create \
-                 it again",
-                self.target.path()
-            ))),
+            Some(_) => Err(self.other_files(name)),
         }
+    }
+
+    /// What a commit object means that is not this sink's.
+    pub(crate) fn other_files(&self, name: &str) -> Error {
+        Error::User(format!(
+            "{name} in {} lists other files than this sink has: another copy of this data directory \
+             wrote there, or this one is the older. Stop it, or DROP the sink and create it again",
+            self.target.path()
+        ))
     }
 }

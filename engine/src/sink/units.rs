@@ -36,6 +36,9 @@ pub(crate) struct UnitFile {
     pub(crate) bytes: u64,
     /// Least and greatest time of its rows.
     pub(crate) times: [i64; 2],
+    /// When stream time has passed its directory, if it ever does.
+    #[serde(default)]
+    pub(crate) end_ms: Option<i64>,
 }
 
 impl Unit {

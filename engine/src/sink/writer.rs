@@ -397,6 +397,7 @@ impl Writer {
                 rows: file.rows,
                 bytes,
                 times: file.times,
+                end_ms: file.place.end_ms,
             });
             self.progress.ahead.insert(path.clone(), self.position);
         }

@@ -16,13 +16,15 @@ use crate::query::progress::Progress;
 use crate::query::status::QueryState;
 use crate::response::Response;
 use crate::session::Session;
-use crate::sink::delivery::Cursor;
+use crate::sink::compacting;
+use crate::sink::delivery::{Cursor, DeliveryHandle};
 use crate::sink::departure::Departure;
 use crate::sink::options::{SinkKind, SinkOptions};
 use crate::sink::outbox::Outbox;
 use crate::sink::rows::RowShape;
 use crate::sink::running::{Running, plan_input, start_feed, start_sink, start_writer, target};
 use crate::sink::secret;
+use crate::sink::small_files::SmallFiles;
 use crate::sink::status::TaskStatus;
 use crate::sink::units::Units;
 use crate::sink::writer::{WriterOptions, WriterProgress};
@@ -273,8 +275,12 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
     StoredSink::delete(&sink.name, &mut commit);
     Cursor::delete(&sink.name, &mut commit);
     Departure::delete(&sink.name, &mut commit);
+    SmallFiles::delete(&sink.mark, &mut commit);
     let left = leave(engine, &mut running, &sink, &mut commit).await?;
     inner.store.commit(commit, Durability::Sync)?;
+    // What is left of a file that was to be merged.
+    let merging = compacting::directory(&inner.config.data_dir, &sink.mark);
+    std::mem::drop(std::fs::remove_dir_all(merging));
     inner.catalog.write().sinks.remove(&sink.name);
     left.finish(engine);
     Ok(Response::Done(format!(
@@ -541,6 +547,20 @@ pub(super) async fn describe(session: &Session, name: &Name) -> Result<Option<Re
     ];
     if !sink.error.is_empty() {
         facts.push(("error", sink.error));
+    }
+    let running = session.engine.inner.sinks.lock().await;
+    let delivery = running.deliveries.get(&sink.name);
+    if let Some((done, error)) = delivery.and_then(DeliveryHandle::compaction) {
+        facts.push((
+            "files compacted",
+            format!(
+                "{} ({} bytes) into {} ({} bytes)",
+                done.files, done.bytes, done.number, done.bytes_merged
+            ),
+        ));
+        if let Some(error) = error {
+            facts.push(("compaction error", error.to_string()));
+        }
     }
     if let Some(stored) = session.engine.inner.catalog.read().sinks.get(&sink.name) {
         facts.push(("feed", stored.feed.clone()));

@@ -17,6 +17,8 @@ pub enum FileFormat {
     Json,
     /// Comma-separated values under a line of names.
     Csv,
+    /// Avro's object container file.
+    Avro,
 }
 
 /// How a file's bytes are made smaller.
@@ -25,9 +27,9 @@ pub enum FileFormat {
 pub enum Compression {
     /// Not at all.
     None,
-    /// Snappy: fast; Parquet only.
+    /// Snappy: fast; Parquet and Avro only.
     Snappy,
-    /// Gzip: what everything reads.
+    /// Gzip: what everything reads. Avro has it without gzip's frame, as deflate.
     Gzip,
     /// Zstandard: small and fast.
     Zstd,
@@ -62,16 +64,19 @@ pub struct FileEncoding {
 
 impl FileFormat {
     /// The formats by their names in SQL.
-    pub const ALL: [(&'static str, Self); 3] = [
+    pub const ALL: [(&'static str, Self); 4] = [
         ("PARQUET", Self::Parquet),
         ("JSON", Self::Json),
         ("CSV", Self::Csv),
+        ("AVRO", Self::Avro),
     ];
 
     /// How files of it are compressed unless somebody says otherwise.
     pub fn default_compression(self) -> Compression {
         match self {
             Self::Parquet => Compression::Zstd,
+            // Zstandard is younger than many readers of Avro.
+            Self::Avro => Compression::Gzip,
             Self::Json | Self::Csv => Compression::None,
         }
     }
@@ -79,10 +84,11 @@ impl FileFormat {
 
 impl Compression {
     /// The codecs by their names in SQL.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("NONE", Self::None),
         ("SNAPPY", Self::Snappy),
         ("GZIP", Self::Gzip),
+        ("DEFLATE", Self::Gzip),
         ("ZSTD", Self::Zstd),
     ];
 }
@@ -112,6 +118,7 @@ impl FileEncoding {
     pub fn extension(&self) -> &'static str {
         match (self.format, self.compression) {
             (FileFormat::Parquet, _) => "parquet",
+            (FileFormat::Avro, _) => "avro",
             (FileFormat::Json, Compression::Gzip) => "jsonl.gz",
             (FileFormat::Json, Compression::Zstd) => "jsonl.zst",
             (FileFormat::Json, _) => "jsonl",

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -16,7 +18,7 @@ use object_store::path::Path as StorePath;
 use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, WriteMultipart,
 };
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{Error, Result};
 
@@ -61,6 +63,17 @@ impl Provider {
             Self::Azure => "az://container/prefix",
         }
     }
+}
+
+/// A file of a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Relative to the place.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was written, by the clock of who keeps it, in milliseconds.
+    pub modified_ms: i64,
 }
 
 /// A place for files. Clones are the same place.
@@ -234,9 +247,131 @@ impl FileTarget {
         }
     }
 
+    /// Copies a file to local disk, piece by piece. Returns its length in bytes; `None` when there is
+    /// no such file.
+    pub async fn fetch(&self, name: &str, to: &Path) -> Result<Option<u64>> {
+        let what = || self.what("read", name);
+        match &self.place {
+            Place::Directory(directory) => {
+                let copied = tokio::fs::copy(directory.join(name), to).await;
+                match copied {
+                    Ok(bytes) => Ok(Some(bytes)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(Error::retryable(what(), error)),
+                }
+            }
+            Place::Store { store, prefix } => {
+                let there = match store.get(&full(prefix, name)?).await {
+                    Ok(there) => there,
+                    Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                    Err(error) => return Err(classify(what(), &error)),
+                };
+                let local = |error: std::io::Error| Error::retryable(what(), error);
+                let mut file = tokio::fs::File::create(to).await.map_err(local)?;
+                let (mut pieces, mut bytes) = (there.into_stream(), 0);
+                while let Some(piece) = pieces.next().await {
+                    let piece = piece.map_err(|error| classify(what(), &error))?;
+                    file.write_all(&piece).await.map_err(local)?;
+                    bytes += piece.len() as u64;
+                }
+                file.flush().await.map_err(local)?;
+                Ok(Some(bytes))
+            }
+        }
+    }
+
+    /// Removes a file; one that is not there is no error.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let what = || self.what("delete", name);
+        match &self.place {
+            Place::Directory(directory) => {
+                match tokio::fs::remove_file(directory.join(name)).await {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        Err(Error::retryable(what(), error))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Place::Store { store, prefix } => match store.delete(&full(prefix, name)?).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(classify(what(), &error)),
+            },
+        }
+    }
+
+    /// All files below `folder` (all there are, when it is empty), each given to `each`, in no order.
+    pub async fn list(&self, folder: &str, each: &mut (dyn FnMut(Listed) + Send)) -> Result<()> {
+        let what = || self.what("list", folder);
+        match &self.place {
+            Place::Directory(directory) => {
+                let (root, top) = (directory.clone(), directory.join(folder));
+                let files = blocking(move || walk(&root, &top)).await?;
+                let files = files.map_err(|error| Error::retryable(what(), error))?;
+                files.into_iter().for_each(each);
+            }
+            Place::Store { store, prefix } => {
+                let top = match folder.is_empty() {
+                    true => prefix.clone(),
+                    false => full(prefix, folder)?,
+                };
+                let root = match prefix.as_ref().is_empty() {
+                    true => 0,
+                    false => prefix.as_ref().len() + 1,
+                };
+                let mut listed = store.list(Some(&top));
+                while let Some(object) = listed.next().await {
+                    let object = object.map_err(|error| classify(what(), &error))?;
+                    let Some(name) = object.location.as_ref().get(root..) else {
+                        continue;
+                    };
+                    each(Listed {
+                        name: name.to_owned(),
+                        bytes: object.size,
+                        modified_ms: object.last_modified.timestamp_millis(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn what(&self, verb: &str, name: &str) -> String {
         format!("{verb} {name} in {}", self.path)
     }
+}
+
+/// The files below a directory; none when it does not exist.
+fn walk(root: &Path, top: &Path) -> std::io::Result<Vec<Listed>> {
+    let (mut files, mut directories) = (Vec::new(), vec![top.to_owned()]);
+    while let Some(directory) = directories.pop() {
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let (path, kind) = (entry.path(), entry.file_type()?);
+            if kind.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str) else {
+                continue;
+            };
+            let metadata = match entry.metadata() {
+                Ok(metadata) if kind.is_file() => metadata,
+                // A link, or gone since.
+                _ => continue,
+            };
+            files.push(Listed {
+                name: name.to_owned(),
+                bytes: metadata.len(),
+                modified_ms: DateTime::<Utc>::from(metadata.modified()?).timestamp_millis(),
+            });
+        }
+    }
+    Ok(files)
 }
 
 /// The directory that a path names.

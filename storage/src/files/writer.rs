@@ -13,6 +13,7 @@ use arrow::record_batch::RecordBatch;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 
+use super::avro::AvroRows;
 use super::encoding::{Compression, FileEncoding, FileFormat};
 use crate::{Error, Result};
 
@@ -24,10 +25,14 @@ pub struct FileWriter {
     rows: Rows,
 }
 
+/// The file's bytes, counted.
+type Output = Counted<BufWriter<File>>;
+
 enum Rows {
-    Parquet(Box<ArrowWriter<Counted<BufWriter<File>>>>),
-    Json(Box<arrow::json::Writer<Compressed, LineDelimited>>),
-    Csv(Box<arrow::csv::Writer<Compressed>>),
+    Parquet(Box<ArrowWriter<Output>>),
+    Json(Box<arrow::json::Writer<Compressed<Output>, LineDelimited>>),
+    Csv(Box<arrow::csv::Writer<Compressed<Output>>>),
+    Avro(Box<AvroRows<Output>>),
 }
 
 impl fmt::Debug for FileWriter {
@@ -63,6 +68,10 @@ impl FileWriter {
                     .with_header(true)
                     .build(Compressed::new(encoding.compression, counted).map_err(|e| fail(&e))?),
             )),
+            FileFormat::Avro => Rows::Avro(Box::new(
+                AvroRows::create(encoding.compression, schema, counted)
+                    .map_err(|error| Error::external(what(path), error))?,
+            )),
         };
         Ok(Self {
             path: path.to_owned(),
@@ -79,25 +88,27 @@ impl FileWriter {
             Rows::Parquet(writer) => writer.write(batch).map_err(|error| fail(&error))?,
             Rows::Json(writer) => writer.write(batch).map_err(|error| fail(&error))?,
             Rows::Csv(writer) => writer.write(batch).map_err(|error| fail(&error))?,
+            Rows::Avro(writer) => writer.write(batch).map_err(|error| fail(&error))?,
         }
         Ok(())
     }
 
     /// Lets go of the memory that rows take which are not in the file yet.
     pub fn release(&mut self) -> Result<()> {
-        if let Rows::Parquet(writer) = &mut self.rows {
-            writer
-                .flush()
-                .map_err(|error| Error::retryable(what(&self.path), error))?;
+        let fail = |error: &dyn fmt::Display| Error::retryable(what(&self.path), error);
+        match &mut self.rows {
+            Rows::Parquet(writer) => writer.flush().map_err(|error| fail(&error)),
+            Rows::Avro(writer) => writer.flush().map_err(|error| fail(&error)),
+            Rows::Json(_) | Rows::Csv(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Bytes of the file so far, with those that are about to be written.
     pub fn size(&self) -> u64 {
         let waiting = match &self.rows {
             Rows::Parquet(writer) => writer.in_progress_size(),
-            Rows::Json(_) | Rows::Csv(_) => 0,
+            // What waits is not compressed yet: it counts for nothing until it is written.
+            Rows::Json(_) | Rows::Csv(_) | Rows::Avro(_) => 0,
         };
         self.written.load(Ordering::Relaxed) + waiting as u64
     }
@@ -106,6 +117,7 @@ impl FileWriter {
     pub fn memory(&self) -> usize {
         match &self.rows {
             Rows::Parquet(writer) => writer.memory_size(),
+            Rows::Avro(writer) => writer.memory(),
             Rows::Json(_) | Rows::Csv(_) => 0,
         }
     }
@@ -127,6 +139,7 @@ impl FileWriter {
             Rows::Csv(writer) => {
                 writer.into_inner().finish().map_err(|error| fail(&error))?;
             }
+            Rows::Avro(writer) => writer.finish().map_err(|error| fail(&error))?,
         }
         file.sync_all().map_err(|error| fail(&error))?;
         Ok(file.metadata().map_err(|error| fail(&error))?.len())
@@ -156,14 +169,14 @@ impl<W: Write> Write for Counted<W> {
 }
 
 /// Text on its way into a file.
-enum Compressed {
-    Plain(Counted<BufWriter<File>>),
-    Gzip(GzEncoder<Counted<BufWriter<File>>>),
-    Zstd(zstd::Encoder<'static, Counted<BufWriter<File>>>),
+pub(super) enum Compressed<W: Write> {
+    Plain(W),
+    Gzip(GzEncoder<W>),
+    Zstd(zstd::Encoder<'static, W>),
 }
 
-impl Compressed {
-    fn new(compression: Compression, out: Counted<BufWriter<File>>) -> io::Result<Self> {
+impl<W: Write> Compressed<W> {
+    pub(super) fn new(compression: Compression, out: W) -> io::Result<Self> {
         Ok(match compression {
             Compression::None | Compression::Snappy => Self::Plain(out),
             // Without a time in its header: the same rows, the same bytes.
@@ -172,7 +185,7 @@ impl Compressed {
         })
     }
 
-    fn finish(self) -> io::Result<()> {
+    pub(super) fn finish(self) -> io::Result<()> {
         match self {
             Self::Plain(mut out) => out.flush(),
             Self::Gzip(encoder) => encoder.finish()?.flush(),
@@ -181,7 +194,7 @@ impl Compressed {
     }
 }
 
-impl Write for Compressed {
+impl<W: Write> Write for Compressed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(out) => out.write(bytes),

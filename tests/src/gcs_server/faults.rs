@@ -12,6 +12,8 @@ pub(super) struct Faults {
     pub(super) throttle: u32,
     pub(super) lose: u32,
     pub(super) delay: Duration,
+    /// Requests until all are refused, and whether the last before is not answered.
+    pub(super) cut: Option<(u32, bool)>,
 }
 
 /// What is to happen to one request.
@@ -31,7 +33,12 @@ impl Faults {
             refusal: None,
             lose: false,
         };
-        if self.refuse {
+        if let Some((left, lose)) = &mut self.cut
+            && *left > 0
+        {
+            *left -= 1;
+            fate.lose = *lose && *left == 0;
+        } else if self.refuse || self.cut.is_some() {
             fate.refusal = Some((StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"));
         } else if self.throttle > 0 {
             self.throttle -= 1;

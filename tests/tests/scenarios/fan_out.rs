@@ -399,7 +399,7 @@ fn a_target_that_is_away_holds_up_nobody_and_catches_up() {
     kappa.shut_down();
 }
 
-fn copy_directory(from: &Path, to: &Path) {
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -9,8 +9,10 @@
 mod bad_input;
 mod benchmarks;
 mod broker;
+mod compaction;
 mod fan_out;
 mod full_disk;
+mod garbage;
 mod gcs;
 mod incarnation;
 mod nexmark;

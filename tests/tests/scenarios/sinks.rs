@@ -23,14 +23,14 @@ const STREAM: &str = "CREATE STREAM clicks (id INT KEY, page STRING, ms INT) \
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Where a sink writes, as seen by somebody else.
-enum Place {
+pub(crate) enum Place {
     Directory(tempfile::TempDir),
     Bucket(Box<dyn ObjectStore>),
     Container(Box<dyn ObjectStore>, String),
 }
 
 impl Place {
-    fn of(server: &Server) -> Self {
+    pub(crate) fn of(server: &Server) -> Self {
         let store = AmazonS3Builder::new()
             .with_endpoint(server.value("ENDPOINT"))
             .with_allow_http(true)
@@ -55,12 +55,12 @@ impl Place {
         Self::Container(Box::new(store), server.value("CONTAINER").to_owned())
     }
 
-    fn directory() -> Self {
+    pub(crate) fn directory() -> Self {
         Self::Directory(tempfile::tempdir().unwrap())
     }
 
     /// For WITH.
-    fn connector(&self, folder: &str) -> String {
+    pub(crate) fn connector(&self, folder: &str) -> String {
         match self {
             Self::Directory(directory) => format!(
                 "CONNECTOR = 'file', PATH = '{}'",
@@ -80,43 +80,60 @@ impl Place {
         files
     }
 
-    fn objects(&self, folder: &str) -> Files {
+    /// All that is there. What goes while it is read makes the reading begin anew.
+    pub(crate) fn objects(&self, folder: &str) -> Files {
+        loop {
+            if let Some(files) = self.try_objects(folder) {
+                return files;
+            }
+        }
+    }
+
+    fn try_objects(&self, folder: &str) -> Option<Files> {
+        let mut files = Files::new();
         match self {
             Self::Directory(directory) => {
-                let mut files = Files::new();
-                read_directory(&directory.path().join(folder), "", &mut files);
-                files
+                read_directory(&directory.path().join(folder), "", &mut files)?;
             }
             Self::Bucket(store) | Self::Container(store, _) => {
                 Runtime::new().unwrap().block_on(async {
                     let prefix = object_store::path::Path::from(folder);
-                    let mut files = Files::new();
                     let mut listed = store.list(Some(&prefix));
                     while let Some(object) = futures::StreamExt::next(&mut listed).await {
                         let location = object.unwrap().location;
-                        let bytes = store.get(&location).await.unwrap().bytes().await.unwrap();
+                        let found = match store.get(&location).await {
+                            Err(object_store::Error::NotFound { .. }) => return None,
+                            found => found.unwrap(),
+                        };
                         let name = location.as_ref()[folder.len() + 1..].to_owned();
-                        files.insert(name, bytes.to_vec());
+                        files.insert(name, found.bytes().await.unwrap().to_vec());
                     }
-                    files
-                })
+                    Some(())
+                })?;
             }
         }
+        Some(files)
     }
 }
 
-fn read_directory(directory: &Path, prefix: &str, files: &mut Files) {
+/// `None` when something went meanwhile.
+fn read_directory(directory: &Path, prefix: &str, files: &mut Files) -> Option<()> {
     let Ok(entries) = std::fs::read_dir(directory) else {
-        return;
+        return Some(());
     };
     for entry in entries {
         let entry = entry.unwrap();
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        match entry.path().is_dir() {
-            true => read_directory(&entry.path(), &format!("{name}/"), files),
-            false => drop(files.insert(name, std::fs::read(entry.path()).unwrap())),
+        if entry.path().is_dir() {
+            read_directory(&entry.path(), &format!("{name}/"), files)?;
+            continue;
+        }
+        match std::fs::read(entry.path()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            read => drop(files.insert(name, read.unwrap())),
         }
     }
+    Some(())
 }
 
 /// The rows of Parquet files.
@@ -129,7 +146,7 @@ pub(crate) fn parquet_rows(files: &Files) -> Table {
     sorted(text::rows(&batches).unwrap())
 }
 
-fn config(data_dir: &Path, server: Option<&Server>) -> Config {
+pub(crate) fn config(data_dir: &Path, server: Option<&Server>) -> Config {
     let mut settings = vec![("commit.interval.ms", "1000".to_owned())];
     if let Some(server) = server {
         settings.extend([
