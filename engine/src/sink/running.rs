@@ -9,7 +9,7 @@ use kappa_sql::catalog::Catalog;
 use kappa_sql::planner::{ContinuousPlan, Target as PlanTarget, plan_query, plan_select_all};
 use kappa_storage::files::{FileTarget, Provider};
 use kappa_storage::postgres::{self, Postgres};
-use kappa_storage::snowflake::{self, Snowflake};
+use kappa_storage::snowflake::{self, Snowflake, Streaming};
 
 use super::delivery::{Cursor, DeliveryHandle, DeliverySpec, Lookout, Source};
 use super::options::{SinkKind, SinkOptions};
@@ -17,7 +17,7 @@ use super::outbox::Outbox;
 use super::rows::RowShape;
 use super::secret;
 use super::status::TaskStatus;
-use super::target::{FilesTarget, PostgresTarget, Target};
+use super::target::{FilesTarget, PostgresTarget, StreamingTarget, Target};
 use super::units::Units;
 use super::writer::WriterProgress;
 use super::writing::{WriterHandle, WriterSpec};
@@ -275,10 +275,14 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
         },
         target,
         interval_ms: match &options.kind {
-            SinkKind::Postgres { interval_ms, .. } => *interval_ms,
+            SinkKind::Postgres { interval_ms, .. } | SinkKind::Streaming { interval_ms, .. } => {
+                *interval_ms
+            }
             _ => 0,
         },
         store: Arc::clone(&inner.store),
+        system: Arc::clone(&inner.system),
+        place: sink.place.clone(),
     };
     let handle = DeliveryHandle::start(spec, cursor, sink.paused);
     running.deliveries.insert(sink.name.clone(), handle);
@@ -293,6 +297,8 @@ pub(crate) fn target(
     shape: &RowShape,
 ) -> Result<Option<Target>> {
     let (name, mark) = (sink.name.clone(), sink.mark.clone());
+    let clock = Arc::clone(&engine.inner.clock);
+    let now = Arc::new(move || clock.now_ms());
     Ok(match kind {
         SinkKind::Blackhole => None,
         SinkKind::Postgres {
@@ -331,11 +337,24 @@ pub(crate) fn target(
                     false => Vec::new(),
                 },
             };
-            let clock = Arc::clone(&engine.inner.clock);
-            let now = Arc::new(move || clock.now_ms());
-            Some(Target::Snowflake(Box::new(Snowflake::try_new(
-                options, target, now,
-            )?)))
+            let snowflake = Snowflake::try_new(options, target, now)?;
+            Some(Target::Snowflake(Box::new(snowflake)))
+        }
+        SinkKind::Streaming {
+            options, without, ..
+        } => {
+            let columns = shape.columns_without(without);
+            let target = snowflake::Target {
+                sink: name,
+                mark,
+                schema: Arc::new(shape.schema.project(&columns)?),
+                keys: Vec::new(),
+            };
+            let streaming = Streaming::try_new(options, target, now)?;
+            Some(Target::Streaming(Box::new(StreamingTarget {
+                streaming,
+                columns,
+            })))
         }
         SinkKind::Files {
             path,
