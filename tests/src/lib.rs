@@ -2,9 +2,11 @@
 //! its public interface; nothing of it is part of the product.
 
 pub mod gcs_server;
+mod http_server;
 pub mod instance;
 pub mod ksql;
 pub mod server;
 pub mod slt;
+pub mod streaming_server;
 pub mod text;
 pub mod topic;

@@ -233,10 +233,10 @@ impl Ingest {
         let what = format!("ask {} for a token for {host}", self.options.url);
         let mut url = self.options.url.clone();
         url.set_path("/oauth/token");
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
-        form.append_pair("scope", &host);
-        let form = form.finish();
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
+            .append_pair("scope", &host)
+            .finish();
         let asked_ms = (self.now)();
         let text = self
             .ask(&what, |http| {
