@@ -102,7 +102,7 @@ impl StreamingServer {
 
     /// The user's private key, PKCS#8 in PEM.
     pub fn private_key(&self) -> String {
-        self.state().account.private_key.clone()
+        account::private_key()
     }
 
     /// A token that it takes as one of an OAuth integration.
@@ -226,6 +226,10 @@ async fn respond(shared: Arc<Shared>, head: Parts, body: Bytes) -> io::Result<An
         }
         Fate::Crash => {
             lock(&shared.state).pipes.crash();
+            Ok(execute())
+        }
+        Fate::Fence => {
+            lock(&shared.state).pipes.fence();
             Ok(execute())
         }
     }

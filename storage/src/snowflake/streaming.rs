@@ -131,13 +131,11 @@ impl Streaming {
         };
         let name = own_name(&target);
         let channels = 0..options.channels;
+        let tag = format!("kappa sink {}", target.sink);
+        let session = Session::new(options.clone(), &tag, now.clone())?;
         Ok(Self {
-            session: Session::new(
-                options.clone(),
-                &format!("kappa sink {}", target.sink),
-                now.clone(),
-            )?,
-            ingest: Ingest::new(options.clone(), pipe, now)?,
+            ingest: Ingest::new(session.http().clone(), options.clone(), pipe, now),
+            session,
             channels: channels
                 .map(|number| Channel::new(format!("{name}_{number}")))
                 .collect(),
@@ -247,15 +245,15 @@ impl Streaming {
             if self.see(statuses)? {
                 (waited, wait, self.stalls) = (Duration::ZERO, LOOK_FIRST, 0);
             }
-            let last = |part: &Vec<&Chunk>| part.last().map(|chunk| chunk.token);
-            let behind = self.channels.iter().zip(parts);
-            let behind = behind.filter(|(channel, part)| channel.committed < last(part));
-            let Some((first, part)) = behind.clone().next() else {
-                return Ok(());
-            };
-            if behind.clone().any(|(channel, _)| !channel.is_open()) {
+            if !self.channels.iter().all(Channel::is_open) {
                 continue;
             }
+            let last = |part: &Vec<&Chunk>| part.last().map(|chunk| chunk.token);
+            let mut behind = self.channels.iter().zip(parts);
+            let behind = behind.find(|(channel, part)| channel.committed < last(part));
+            let Some((first, part)) = behind else {
+                return Ok(());
+            };
             if waited >= self.options.retry {
                 let error = stalled(&self.ingest, first, last(part), waited);
                 self.stalls += 1;

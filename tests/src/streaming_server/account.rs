@@ -1,6 +1,7 @@
 //! Who may do what: a user with a key pair, and tokens that are good for streaming only.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -18,11 +19,40 @@ pub(super) const OAUTH: &str = "token-of-an-oauth-integration";
 pub(super) const ACCESS: &str = "programmatic-access-token";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
+/// The user's keys. Made once: that takes long.
 #[derive(Debug)]
-pub(super) struct Account {
-    pub(super) private_key: String,
+struct Keys {
+    private_key: String,
     public: PKey<Public>,
     fingerprint: String,
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+    let made = || {
+        let pair = PKey::from_rsa(Rsa::generate(2048)?)?;
+        let public = PKey::public_key_from_der(&pair.public_key_to_der()?)?;
+        Ok((
+            pair.private_key_to_pem_pkcs8()?,
+            public.public_key_to_der()?,
+            public,
+        ))
+    };
+    let (pem, der, public) =
+        made().unwrap_or_else(|error: openssl::error::ErrorStack| panic!("a key: {error}"));
+    Keys {
+        private_key: String::from_utf8_lossy(&pem).into_owned(),
+        public,
+        fingerprint: format!("SHA256:{}", STANDARD.encode(sha256(&der))),
+    }
+});
+
+/// The user's private key, PKCS#8 in PEM.
+pub(super) fn private_key() -> String {
+    KEYS.private_key.clone()
+}
+
+#[derive(Debug)]
+pub(super) struct Account {
     pub(super) token_seconds: i64,
     pub(super) tokens_given: u64,
     /// Scoped tokens and when they end, in seconds since 1970.
@@ -31,21 +61,7 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn new() -> Self {
-        let made = || {
-            let pair = PKey::from_rsa(Rsa::generate(2048)?)?;
-            let public = PKey::public_key_from_der(&pair.public_key_to_der()?)?;
-            Ok((
-                pair.private_key_to_pem_pkcs8()?,
-                public.public_key_to_der()?,
-                public,
-            ))
-        };
-        let (pem, der, public) =
-            made().unwrap_or_else(|error: openssl::error::ErrorStack| panic!("a key: {error}"));
         Self {
-            private_key: String::from_utf8_lossy(&pem).into_owned(),
-            public,
-            fingerprint: format!("SHA256:{}", STANDARD.encode(sha256(&der))),
             token_seconds: 3600,
             tokens_given: 0,
             scoped: BTreeMap::new(),
@@ -79,7 +95,7 @@ impl Account {
         };
         let signed = format!("{head}.{claims}");
         let verified = || {
-            let mut verifier = Verifier::new(MessageDigest::sha256(), &self.public)?;
+            let mut verifier = Verifier::new(MessageDigest::sha256(), &KEYS.public)?;
             verifier.update(signed.as_bytes())?;
             verifier.verify(&decoded(signature).unwrap_or_default())
         };
@@ -88,11 +104,20 @@ impl Account {
         }
         let (head, claims) = (json(head)?, json(claims)?);
         let subject = format!("{}.{USER}", ACCOUNT.to_uppercase());
-        let (issued, end) = (claims["iat"].as_i64(), claims["exp"].as_i64());
+        // Snowflake's own client gives milliseconds, the documentation seconds.
+        let seconds = |claim: &str| {
+            let time = claims[claim].as_i64()?;
+            Some(if time > 100_000_000_000 {
+                time / 1000
+            } else {
+                time
+            })
+        };
+        let (issued, end) = (seconds("iat"), seconds("exp"));
         let now = now_seconds();
         let good = head["alg"] == "RS256"
             && claims["sub"] == subject.as_str()
-            && claims["iss"] == format!("{subject}.{}", self.fingerprint).as_str()
+            && claims["iss"] == format!("{subject}.{}", KEYS.fingerprint).as_str()
             && issued.is_some_and(|issued| issued <= now + 30)
             && end
                 .zip(issued)
@@ -127,7 +152,8 @@ impl Account {
         self.tokens_given += 1;
         let end = now_seconds() + self.token_seconds;
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let head = part(json!({"alg": "none"}));
+        // Nobody checks who signed it, but Snowflake's own client wants a name there.
+        let head = part(json!({"alg": "HS256"}));
         let claims = part(json!({"exp": end, "scope": host}));
         let token = format!("{head}.{claims}.{}", self.tokens_given);
         self.scoped.insert(token.clone(), end);

@@ -42,6 +42,8 @@ pub enum Fault {
     Expire(Option<Kind>, u32),
     /// The pipe has crashed: what is on its way is lost, and channels must be opened anew.
     Crash(Option<Kind>, u32),
+    /// Somebody else has just opened all channels.
+    Fence(Option<Kind>, u32),
 }
 
 impl Fault {
@@ -54,7 +56,8 @@ impl Fault {
             | Self::HangAfter(kind, skip)
             | Self::Status(_, kind, skip)
             | Self::Expire(kind, skip)
-            | Self::Crash(kind, skip) => (*kind, skip),
+            | Self::Crash(kind, skip)
+            | Self::Fence(kind, skip) => (*kind, skip),
         }
     }
 }
@@ -68,6 +71,7 @@ pub(super) enum Fate {
     Status(StatusCode),
     Expire,
     Crash,
+    Fence,
 }
 
 /// The faults that were asked for.
@@ -115,6 +119,7 @@ impl Faults {
             ),
             Fault::Expire(..) => Fate::Expire,
             Fault::Crash(..) => Fate::Crash,
+            Fault::Fence(..) => Fate::Fence,
         }
     }
 }

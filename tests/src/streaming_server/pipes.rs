@@ -115,6 +115,15 @@ impl Pipes {
         }
     }
 
+    /// Somebody else opens all channels.
+    pub(super) fn fence(&mut self) {
+        for channel in self.channels.values_mut() {
+            channel.pending.clear();
+            channel.client += 1;
+            channel.row = 0;
+        }
+    }
+
     /// The table that a pipe leads to: one that was made, or the default one of a table.
     fn table_of(&self, pipe: &str) -> Result<String, Refusal> {
         let table = match (self.pipes.get(pipe), pipe.strip_suffix("-STREAMING")) {
@@ -143,7 +152,7 @@ impl Pipes {
     ) -> Result<Value, Refusal> {
         let path = path.strip_prefix("/v2/streaming").unwrap_or(path);
         let data = path.starts_with("/data/");
-        let path = path.strip_prefix("/data").unwrap_or(path);
+        let path = if data { &path["/data".len()..] } else { path };
         let parts: Vec<String> = path
             .split('/')
             .map(|part| percent_decode_str(part).decode_utf8_lossy().to_uppercase())
@@ -182,8 +191,7 @@ impl Pipes {
                 self.append(pipe, channel, query, encoding, body)
             }
             (Kind::Status, "BULK-CHANNEL-STATUS", []) => self.statuses(pipe, &table, body),
-            // The public SDK asks for it. It sends rows by request as long as there is no stage.
-            (Kind::Other, "PIPE-INFO", []) => Ok(json!({"pipe_name": pipe})),
+            (Kind::Other, "PIPE-INFO", []) => Ok(pipe_info()),
             _ => Err(unknown()),
         }
     }
@@ -281,6 +289,40 @@ impl Pipes {
         }
         Ok(json!({ "channel_statuses": statuses }))
     }
+}
+
+/// What Snowflake's own client wants to know of a pipe: where files would go, of which it makes none as
+/// long as rows are few, and when it is to send what.
+fn pipe_info() -> Value {
+    let parameters = json!({
+        "max_client_lag_seconds": 1,
+        "rowset_flush_threshold_kb": 1024,
+        "max_buffered_kb_for_rowset_mode": 1 << 20,
+        "rowset_threshold_lookback_seconds": 60,
+        "rowset_threshold_ewma_weight": 50,
+        "target_file_size_compressed_mb": 16,
+        "cpu_throttle_high_watermark_percent": 100,
+        "cpu_throttle_low_watermark_percent": 100,
+        "mem_throttle_high_watermark_percent": 100,
+        "mem_throttle_low_watermark_percent": 100,
+    });
+    json!({
+        "stage_location": {
+            "expiry_time_ms": i64::MAX / 2,
+            "location_type": "S3",
+            "location": "none/",
+            "use_s3_regional_url": false,
+            "region": "none",
+            "storage_account": "",
+            "storage_endpoint": "",
+            "bucket_name": "none",
+            "path_prefix": "none/",
+            "creds": {"AWS_KEY_ID": "none", "AWS_SECRET_KEY": "none", "AWS_TOKEN": ""},
+            "parameters": parameters.clone(),
+        },
+        "encryption_info": {"pipe_key": "", "pipe_key_id": 0, "diversifier": ""},
+        "parameter_overrides": parameters,
+    })
 }
 
 impl Channel {

@@ -79,8 +79,8 @@ fn query(state: &mut State, sql: &str) -> Result<Value, Refusal> {
         let table = state.pipes.table(&table_name(name, sql)?);
         let columns = table.ok_or_else(|| missing(name))?.columns.iter();
         let cells = columns.map(|column| {
-            let null = if column.nullable { "Y" } else { "N" };
-            json!([column.name, column.sql_type, null])
+            let nullable = if column.nullable { "Y" } else { "N" };
+            json!([column.name, column.sql_type, nullable])
         });
         return Ok(rows(&["name", "type", "null?"], cells.collect()));
     }

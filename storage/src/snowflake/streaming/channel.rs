@@ -196,8 +196,8 @@ impl Channel {
 
     /// Sends all chunks that it has not taken, in order. They are those of this channel.
     pub(super) async fn send(&mut self, ingest: &Ingest, chunks: &[&Chunk]) -> Result<()> {
-        let last = chunks.last().map(|chunk| chunk.token);
-        while self.committed < last {
+        loop {
+            // Also with nothing to send: a channel that was made anew gets its token again.
             if self.continuation.is_none() {
                 self.reopen(ingest).await?;
             }
@@ -226,6 +226,7 @@ impl Channel {
                 body: Body::Rows(chunk::body(group)?),
             };
             // Before it is sent: whether it was taken may never be known.
+            let tried = self.tried;
             self.tried = self.tried.max(Some(end.token));
             match ingest.call(&what, DATA, request).await? {
                 Reply::Done(answer) => {
@@ -242,12 +243,14 @@ impl Channel {
                     if refusal.status == StatusCode::GONE {
                         ingest.reset().await;
                     }
+                    if !refusal.repeated {
+                        self.tried = tried;
+                    }
                     self.invalidate(refusal.to_string());
                 }
                 Reply::Refused(refusal) => return Err(Error::external(what, refusal)),
             }
         }
-        Ok(())
     }
 
     /// It must be opened anew before anything else is sent.

@@ -300,7 +300,7 @@ mod tests {
         let texts = sorted.map(|token| token.to_string());
         assert!(texts.is_sorted() && sorted.is_sorted());
         assert_eq!(texts[0], "00000000000000000001:0000000009");
-        assert_eq!(texts.map(|text| text.parse().unwrap()), sorted);
+        assert_eq!(texts.map(|text| text.parse::<Token>().unwrap()), sorted);
         for foreign in ["", "1:9", "7", "00000000000000000001:000000000x"] {
             assert!(foreign.parse::<Token>().is_err(), "{foreign}");
         }

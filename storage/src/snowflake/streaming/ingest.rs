@@ -57,6 +57,8 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) code: String,
     pub(super) message: String,
+    /// Whether the request was sent before and got no answer: it may have been executed then.
+    pub(super) repeated: bool,
 }
 
 impl fmt::Display for Refusal {
@@ -95,17 +97,18 @@ impl fmt::Debug for Ingest {
 
 impl Ingest {
     pub(super) fn new(
+        http: Client,
         options: Arc<SnowflakeOptions>,
         pipe: ObjectName,
         now: Clock,
-    ) -> Result<Self> {
-        Ok(Self {
-            http: http::client()?,
+    ) -> Self {
+        Self {
+            http,
             options,
             now,
             pipe,
             access: Mutex::new(None),
-        })
+        }
     }
 
     pub(super) fn pipe(&self) -> &ObjectName {
@@ -115,7 +118,7 @@ impl Ingest {
     /// Sends a request of the pipe; `root` is what its path begins with.
     pub(super) async fn call(&self, what: &str, root: &str, request: Request<'_>) -> Result<Reply> {
         let mut backoff = Backoff::new(self.options.retry);
-        let mut renewed = false;
+        let (mut renewed, mut repeated) = (false, false);
         loop {
             let access = self.access().await?;
             let url = self.url(&access, root, &request)?;
@@ -139,9 +142,15 @@ impl Ingest {
                     self.forget(&access).await;
                     continue;
                 }
-                Sent::Answer(status, text) => return Ok(Reply::Refused(refusal(status, &text))),
+                Sent::Answer(status, text) => {
+                    return Ok(Reply::Refused(Refusal {
+                        repeated,
+                        ..refusal(status, &text)
+                    }));
+                }
                 Sent::Again(cause, asked) => (cause, asked),
             };
+            repeated = true;
             if !backoff.wait(asked).await? {
                 return Err(Error::retryable(what, again));
             }
@@ -330,6 +339,7 @@ fn refusal(status: StatusCode, text: &str) -> Refusal {
         status,
         code: word(["code", "error_code"]).unwrap_or_default(),
         message: word(["message", "error"]).unwrap_or_else(reason),
+        repeated: false,
     }
 }
 
