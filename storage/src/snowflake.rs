@@ -3,7 +3,7 @@
 //! A unit's files are put into a stage and then loaded: by COPY INTO for rows that are appended, by
 //! COPY INTO a table of the unit's own and MERGE for changes by key. Both can be done again after
 //! any failure, by this process or the next, and the table is the same. What Snowflake is spoken to
-//! with is its drivers' protocol over HTTPS. Snowpipe Streaming is not here.
+//! with is its drivers' protocol over HTTPS. Rows can also be streamed, without files: [`Streaming`].
 
 mod account;
 mod copy;
@@ -18,6 +18,7 @@ mod random;
 mod secret;
 mod session;
 mod stage;
+mod streaming;
 mod table;
 mod types;
 
@@ -33,6 +34,9 @@ pub use self::options::{Mode, SnowflakeOptions, canonical, is_secret};
 pub use self::query::Answer;
 use self::session::{Clock, Session};
 use self::stage::Stage;
+pub use self::streaming::{
+    ChannelMark, ChannelMarks, EpochRows, RejectedRows, Streamed, Streaming,
+};
 use crate::files::FileTarget;
 use crate::{Error, Result};
 
@@ -92,21 +96,8 @@ impl Snowflake {
         check_mode(options, &target)?;
         check_columns(options, &target)?;
         let options = Arc::new(options.clone());
-        let table = options.table.clone().unwrap_or_else(|| ObjectName {
-            database: options.database.clone(),
-            schema: options.schema.clone(),
-            name: target.sink.clone(),
-        });
-        // Kept to letters that need no quotes, since it is also a transaction's name.
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        };
-        let sink: String = target.sink.chars().take(100).map(plain).collect();
-        let own_name = format!("KAPPA_{sink}_{}", target.mark.to_uppercase());
+        let table = table_of(&options, &target);
+        let own_name = own_name(&target);
         let tag = format!("kappa sink {}", target.sink);
         Ok(Self {
             session: Session::new(options.clone(), &tag, now)?,
@@ -213,12 +204,36 @@ impl Snowflake {
     }
 }
 
+/// The table that rows go to.
+fn table_of(options: &SnowflakeOptions, target: &Target) -> ObjectName {
+    options.table.clone().unwrap_or_else(|| ObjectName {
+        database: options.database.clone(),
+        schema: options.schema.clone(),
+        name: target.sink.clone(),
+    })
+}
+
+/// What a sink's own objects are called, and no other's.
+fn own_name(target: &Target) -> String {
+    // Kept to letters that need no quotes, since it is also a transaction's name.
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    let sink: String = target.sink.chars().take(100).map(plain).collect();
+    format!("KAPPA_{sink}_{}", target.mark.to_uppercase())
+}
+
 fn check_mode(options: &SnowflakeOptions, target: &Target) -> Result<()> {
     let wrong = |text: &str| Err(Error::User(text.to_owned()));
     match (options.mode, target.keys.is_empty()) {
         (Some(Mode::Merge), true) => {
             wrong("MODE 'merge' needs a primary key: take MODE 'copy' for a stream")
         }
+        (Some(Mode::Streaming), _) => Err(Error::Internal("streaming takes no files".to_owned())),
         (Some(Mode::Copy), false) => {
             wrong("MODE 'copy' cannot change rows by key: take MODE 'merge' for a table")
         }

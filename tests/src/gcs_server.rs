@@ -7,38 +7,25 @@ mod bucket;
 mod faults;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use futures::FutureExt;
+use hyper::Method;
+use hyper::http::request::Parts;
 
 use self::answer::{Answer, failure};
 use self::bucket::Buckets;
 use self::faults::Faults;
+use crate::http_server::HttpServer;
 
 /// A running server on loopback; it ends with this.
 #[derive(Debug)]
 pub struct GcsServer {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    stop: oneshot::Sender<Infallible>,
-    thread: JoinHandle<()>,
+    server: HttpServer,
 }
 
 #[derive(Debug, Default)]
@@ -53,18 +40,18 @@ impl GcsServer {
     /// # Panics
     /// When there is no port or no thread to be had.
     pub fn start() -> Self {
-        let mut server = Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            shared: Arc::default(),
-            running: None,
-        };
-        server.resume();
-        server
+        let shared = Arc::<Shared>::default();
+        let served = Arc::clone(&shared);
+        let respond = move |head, body| respond(Arc::clone(&served), head, body).boxed();
+        Self {
+            shared,
+            server: HttpServer::start("GCS server", Arc::new(respond)),
+        }
     }
 
     /// Its address: `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.server.address())
     }
 
     /// The service account's key that leads object_store here (`service_account_key`).
@@ -129,11 +116,7 @@ impl GcsServer {
 
     /// Ends it and cuts all connections. What it holds stays for [`GcsServer::resume`].
     pub fn stop(&mut self) {
-        if let Some(Running { stop, thread }) = self.running.take() {
-            drop(stop);
-            // A panic over there has been printed, and the test fails for want of an answer.
-            drop(thread.join());
-        }
+        self.server.stop();
     }
 
     /// Starts it again after [`GcsServer::stop`], on the same port and with all that it held.
@@ -141,66 +124,12 @@ impl GcsServer {
     /// # Panics
     /// When the port is taken or there is no thread to be had.
     pub fn resume(&mut self) {
-        self.stop();
-        let (running, address) = launch(self.address, self.shared.clone())
-            .unwrap_or_else(|error| panic!("GCS server on {}: {error}", self.address));
-        self.address = address;
-        self.running = Some(running);
-    }
-}
-
-impl Drop for GcsServer {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// A thread and runtime of its own: it answers no matter what the test's runtime is busy with, and
-/// dropping the runtime cuts all connections.
-fn launch(address: SocketAddr, shared: Arc<Shared>) -> io::Result<(Running, SocketAddr)> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    // Not tokio's, which would need to be in the runtime: the caller may be in one of its own.
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    let (stop, stopped) = oneshot::channel();
-    let thread = std::thread::Builder::new()
-        .name("gcs-server".into())
-        .spawn(move || {
-            let served = runtime.block_on(async {
-                let listener = TcpListener::from_std(listener)?;
-                tokio::select! {
-                    error = accept(listener, shared) => error,
-                    _ = stopped => Ok(()),
-                }
-            });
-            if let Err(error) = served {
-                panic!("GCS server on {address}: {error}");
-            }
-        })?;
-    Ok((Running { stop, thread }, address))
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let shared = shared.clone();
-        let serve = service_fn(move |request| respond(shared.clone(), request));
-        tokio::spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), serve);
-            // Fails when the client goes away, and when an answer is to be lost.
-            drop(connection.await);
-        });
+        self.server.resume();
     }
 }
 
 /// Executes a request; an error cuts the connection.
-async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Answer> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+async fn respond(shared: Arc<Shared>, head: Parts, body: Bytes) -> io::Result<Answer> {
     let writes = matches!(head.method, Method::PUT | Method::POST | Method::DELETE);
     let fate = lock(&shared.faults).next(writes);
     if !fate.delay.is_zero() {

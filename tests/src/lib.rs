@@ -3,9 +3,11 @@
 
 pub mod chance;
 pub mod gcs_server;
+mod http_server;
 pub mod instance;
 pub mod ksql;
 pub mod server;
 pub mod slt;
+pub mod streaming_server;
 pub mod text;
 pub mod topic;

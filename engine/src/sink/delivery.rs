@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use kappa_storage::snowflake::{ChannelMarks, EpochRows};
 use kappa_storage::store::{Commit, Durability, Store, View};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,20 +19,19 @@ use super::outbox::Outbox;
 use super::retry::Backoff;
 use super::small_files::{Progress, SmallFiles};
 use super::status::TaskStatus;
-use super::target::{Committed, Target};
+use super::target::{Committed, Reach, Target};
 use super::units::{Unit, Units};
 use super::writing::blocking;
 use crate::clock::Clock;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::query::status::QueryState;
+use crate::system::SystemTables;
 
 /// Longest time without a look at the clock, which tests move.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a sink may go on with what it is doing when it is to stop.
 const STOP: Duration = Duration::from_secs(3);
-/// Bytes of rows that are committed together, of what waits.
-const ROWS_BYTES_MAX: u64 = 32 << 20;
 
 /// What a sink takes.
 #[derive(Clone, Debug)]
@@ -73,13 +73,19 @@ impl OutageKind {
 }
 
 /// How far a sink has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cursor {
     /// The last unit or epoch that is at the target.
     pub(crate) last: u64,
     /// Rows and files delivered, ever.
     pub(crate) rows: u64,
     pub(crate) files: u64,
+    /// Rows that the target did not take, ever.
+    #[serde(default)]
+    pub(crate) rejected: u64,
+    /// How far each channel has come, of a target that has channels.
+    #[serde(default, skip_serializing_if = "ChannelMarks::is_empty")]
+    pub(crate) channels: ChannelMarks,
 }
 
 impl Cursor {
@@ -97,6 +103,12 @@ impl Cursor {
 
     pub(crate) fn delete(sink: &str, commit: &mut Commit) {
         commit.delete_meta(&key(sink));
+    }
+
+    fn show(&self, status: &TaskStatus) {
+        status.rows.store(self.rows, Ordering::Relaxed);
+        status.files.store(self.files, Ordering::Relaxed);
+        status.rejected.store(self.rejected, Ordering::Relaxed);
     }
 }
 
@@ -118,6 +130,10 @@ pub(crate) struct DeliverySpec {
     pub(crate) store: Arc<Store>,
     /// How its small files are merged, if they are.
     pub(crate) compaction: Option<CompactionSpec>,
+    /// Takes the rows that the target did not.
+    pub(crate) system: Arc<SystemTables>,
+    /// Where the rows go, for people.
+    pub(crate) place: String,
 }
 
 /// What a sink takes, and sees of how much waits for it.
@@ -151,10 +167,11 @@ impl DeliveryHandle {
             engine,
             store,
             compaction,
+            system,
+            place,
         } = spec;
         let status = Arc::clone(&lookout.status);
-        status.rows.store(cursor.rows, Ordering::Relaxed);
-        status.files.store(cursor.files, Ordering::Relaxed);
+        cursor.show(&status);
         if paused {
             status.set_state(QueryState::Paused, None);
         }
@@ -168,6 +185,8 @@ impl DeliveryHandle {
             small_files: compaction
                 .as_ref()
                 .map(|spec| Arc::clone(&spec.small_files)),
+            system,
+            place,
             commands: receiver,
             cursor,
             committed_ms: i64::MIN / 2,
@@ -236,6 +255,8 @@ struct Task {
     store: Arc<Store>,
     /// What it delivered and may be merged.
     small_files: Option<Arc<SmallFiles>>,
+    system: Arc<SystemTables>,
+    place: String,
     commands: mpsc::Receiver<Command>,
     cursor: Cursor,
     /// When rows were committed last, on the monotonic clock.
@@ -350,23 +371,14 @@ impl Task {
     }
 
     async fn run_once(&mut self, backoff: &mut Backoff) -> Ended {
-        match self.target.open().await {
+        match self.target.open(&self.cursor).await {
             Err(error) => return Ended::Failed(error),
-            Ok(Some(last)) if last < self.cursor.last => {
-                return Ended::Failed(Error::User(format!(
-                    "the target of sink {} has its epochs up to {last}, though {} was delivered: it \
-                     was restored, or what Kappa keeps there was removed. Restore the newer one, or \
-                     DROP the sink and create it again",
-                    self.lookout.sink, self.cursor.last
-                )));
-            }
-            // It has what the local note of it was too late for.
-            Ok(Some(last)) if last > self.cursor.last => {
-                if let Err(error) = self.catch_up(last).await {
+            Ok(Some(reach)) => {
+                if let Err(error) = self.compare(reach).await {
                     return Ended::Failed(error);
                 }
             }
-            Ok(_) => {}
+            Ok(None) => {}
         }
         self.lookout.status.set_state(QueryState::Running, None);
         let mut news = match &self.lookout.source {
@@ -406,39 +418,58 @@ impl Task {
         }
     }
 
-    /// The target has all up to `last`, which may not be more than there ever was.
-    async fn catch_up(&mut self, last: u64) -> Result<()> {
+    /// Compares how far the target has come with the cursor. It may have what the local note of it
+    /// was too late for, but neither less than was delivered nor more than there ever was.
+    async fn compare(&mut self, reach: Reach) -> Result<()> {
         let newest = match &self.lookout.source {
             Source::Units { units, .. } => units.newest(),
             Source::Rows(outbox) => outbox.newest(),
         };
-        if last > newest {
+        let (sink, Reach { all, newest: last }) = (&self.lookout.sink, reach);
+        if last < self.cursor.last {
             return Err(Error::User(format!(
-                "the target of sink {} has epoch {last}, but this data directory only {newest}: it is \
-                 an old copy, or lost data. Restore the newer one, or DROP the sink and create it again",
-                self.lookout.sink
+                "the target of sink {sink} has its epochs up to {last}, though {} was delivered: it \
+                 was restored, or what Kappa keeps there was removed. Restore the newer one, or DROP \
+                 the sink and create it again",
+                self.cursor.last
             )));
         }
+        if last > newest.max(self.cursor.last) {
+            return Err(Error::User(format!(
+                "the target of sink {sink} has epoch {last}, but this data directory only {newest}: it \
+                 is an old copy, or lost data. Restore the newer one, or DROP the sink and create it \
+                 again"
+            )));
+        }
+        if all > self.cursor.last {
+            let committed = self.known_up_to(all);
+            self.passed(all, committed, None).await?;
+        }
+        Ok(())
+    }
+
+    /// What there is up to `last`, of what comes after the cursor.
+    fn known_up_to(&self, last: u64) -> Committed {
         let mut committed = Committed::default();
-        let mut at = self.cursor.last;
-        while at < last {
-            let (number, rows, files) = match &self.lookout.source {
-                Source::Units { units, .. } => match units.next(&self.lookout.sink, at) {
-                    Some((number, unit)) => (number, unit.rows(), unit.files.len() as u64),
-                    None => break,
-                },
-                Source::Rows(outbox) => match outbox.next(&self.lookout.sink, at) {
-                    Some((number, segment)) => (number, segment.rows, 0),
-                    None => break,
-                },
+        let (sink, mut at) = (&self.lookout.sink, self.cursor.last);
+        loop {
+            let next = match &self.lookout.source {
+                Source::Units { units, .. } => units
+                    .next(sink, at)
+                    .map(|(number, unit)| (number, unit.rows(), unit.files.len() as u64)),
+                Source::Rows(outbox) => outbox
+                    .next(sink, at)
+                    .map(|(number, segment)| (number, segment.rows, 0)),
             };
-            at = number;
-            if at <= last {
-                committed.rows += rows;
-                committed.files += files;
+            match next {
+                Some((number, rows, files)) if number <= last => {
+                    at = number;
+                    committed.rows += rows;
+                    committed.files += files;
+                }
+                _ => return committed,
             }
         }
-        self.passed(last, committed, None).await
     }
 
     /// Delivers what is ready; all of it at once with `all`. Whether there was anything.
@@ -480,22 +511,24 @@ impl Task {
         }
         let (after, from) = (self.cursor.last, Arc::clone(outbox));
         let sink = self.lookout.sink.clone();
+        let bytes_max = self.target.rows_bytes_max();
         let loaded = blocking(move || {
-            let (mut last, mut bytes, mut rows) = (after, 0, Vec::new());
-            while bytes < ROWS_BYTES_MAX
+            let (mut last, mut bytes, mut epochs) = (after, 0, Vec::new());
+            while bytes < bytes_max
                 && let Some((epoch, segment)) = from.next(&sink, last)
             {
-                rows.extend(from.load(epoch)?);
+                let rows = from.load(epoch)?;
+                epochs.push(EpochRows { epoch, rows });
                 last = epoch;
                 bytes += segment.bytes;
             }
-            Ok((last, rows))
+            Ok((last, epochs))
         });
-        let (last, rows) = loaded.await?;
-        if rows.is_empty() {
+        let (last, epochs) = loaded.await?;
+        if epochs.is_empty() {
             return Ok(false);
         }
-        let commit = self.target.commit_rows(last, &rows);
+        let commit = self.target.commit_rows(epochs);
         let committed = Self::watched(&self.lookout, self.cursor.last, commit).await?;
         self.committed_ms = now_ms;
         self.passed(last, committed, None).await?;
@@ -503,25 +536,32 @@ impl Task {
     }
 
     /// Remembers that all up to `last`, which may be a unit of files, is at the target, and gives it
-    /// back.
+    /// back. Rows that the target did not take are kept in the same commit.
     async fn passed(&mut self, last: u64, committed: Committed, unit: Option<Unit>) -> Result<()> {
-        self.cursor.last = last;
-        self.cursor.rows += committed.rows;
-        self.cursor.files += committed.files;
-        let (cursor, store) = (self.cursor, Arc::clone(&self.store));
+        let mut cursor = self.cursor.clone();
+        cursor.last = last;
+        cursor.rows += committed.rows;
+        cursor.files += committed.files;
+        cursor.rejected += committed.rejected;
+        if let Some(marks) = committed.marks {
+            cursor.channels = marks;
+        }
+        let (noted, store, bad) = (cursor.clone(), Arc::clone(&self.store), committed.bad);
         let (sink, source) = (self.lookout.sink.clone(), self.lookout.source.clone());
-        let now_ms = self.lookout.clock.monotonic_ms();
-        let noted = match (&self.small_files, &self.target, unit) {
+        let (system, place) = (Arc::clone(&self.system), self.place.clone());
+        let clock = &self.lookout.clock;
+        let (now_ms, wall_ms) = (clock.monotonic_ms(), clock.now_ms());
+        let small = match (&self.small_files, &self.target, unit) {
             (Some(small_files), Target::Files(files), Some(unit)) => {
                 Some((Arc::clone(small_files), files.names(last, &unit), unit))
             }
             _ => None,
         };
-        let wall_ms = self.lookout.clock.now_ms();
         blocking(move || {
             let mut commit = store.begin();
-            cursor.write(&sink, &mut commit)?;
-            let noted = match noted {
+            noted.write(&sink, &mut commit)?;
+            system.write_bad(&mut commit, wall_ms, &sink, &place, bad)?;
+            let noted = match small {
                 None => None,
                 Some((small_files, names, unit)) => {
                     let files = small_files.write(last, &unit, names, wall_ms, &mut commit)?;
@@ -544,14 +584,8 @@ impl Task {
             }
         })
         .await?;
-        self.lookout
-            .status
-            .rows
-            .store(cursor.rows, Ordering::Relaxed);
-        self.lookout
-            .status
-            .files
-            .store(cursor.files, Ordering::Relaxed);
+        cursor.show(&self.lookout.status);
+        self.cursor = cursor;
         Ok(())
     }
 

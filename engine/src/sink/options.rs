@@ -21,6 +21,8 @@ use crate::config::Config;
 
 /// Longest time that rows wait for their file, unless ROLL_INTERVAL says otherwise.
 const ROLL_INTERVAL_MS: i64 = 60_000;
+/// Least time between two commits of rows that are streamed, unless COMMIT_INTERVAL says otherwise.
+const STREAMING_INTERVAL_MS: i64 = 1_000;
 /// Bytes of a file, unless ROLL_SIZE says otherwise.
 const ROLL_BYTES: i64 = 128 << 20;
 /// Files that are open at a time, unless MAX_OPEN_PARTITIONS says otherwise.
@@ -110,6 +112,14 @@ pub(crate) enum SinkKind {
         options: Box<SnowflakeOptions>,
         writer: WriterOptions,
     },
+    /// Into a table of Snowflake, without files.
+    Streaming {
+        options: Box<SnowflakeOptions>,
+        /// Columns that are left out.
+        without: Vec<String>,
+        /// Least time between two commits, in milliseconds.
+        interval_ms: i64,
+    },
     /// Nowhere: they are counted. To measure or try a query without what it writes.
     Blackhole,
 }
@@ -120,7 +130,7 @@ impl SinkKind {
         match self {
             Self::Files { path, .. } => path.clone(),
             Self::Postgres { options, .. } => options.place(),
-            Self::Snowflake { options, .. } => options.place(),
+            Self::Snowflake { options, .. } | Self::Streaming { options, .. } => options.place(),
             Self::Blackhole => "blackhole".to_owned(),
         }
     }
@@ -129,7 +139,7 @@ impl SinkKind {
     pub(crate) fn writer(&self) -> Option<&WriterOptions> {
         match self {
             Self::Files { writer, .. } | Self::Snowflake { writer, .. } => Some(writer),
-            Self::Postgres { .. } | Self::Blackhole => None,
+            Self::Postgres { .. } | Self::Streaming { .. } | Self::Blackhole => None,
         }
     }
 }
@@ -207,7 +217,9 @@ fn complain(with: &Properties, error: kappa_storage::Error) -> Error {
     };
     let named = with.iter().find(|property| {
         let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        words.any(|word| word.eq_ignore_ascii_case(&property.name))
+        // Snowflake's have several names, of which messages have ours.
+        let own = canonical(&property.name);
+        words.any(|word| word.eq_ignore_ascii_case(&property.name) || Some(word) == own)
     });
     let place = named.or_else(|| with.get("CONNECTOR"));
     let error = Error::invalid(message);
@@ -254,6 +266,21 @@ fn snowflake(
     process.retain(|name, _| canonical(name).is_none_or(|name| !given.contains(&name)));
     let settings = settings_of(with, process, &not);
     let options = SnowflakeOptions::parse(&settings).map_err(|error| complain(with, error))?;
+    if options.mode() == Some(Mode::Streaming) {
+        for name in ["ROLL_SIZE", "ROLL_ROWS", "ROLL_INTERVAL"] {
+            if let Some(property) = with.get(name) {
+                let message = format!("{name} does not go with MODE 'streaming'");
+                let error = Error::invalid(message).at(property.name_span);
+                return Err(error.hint("rows are not collected into files"));
+            }
+        }
+        let interval_ms = with.duration_ms("COMMIT_INTERVAL")?;
+        return Ok(SinkKind::Streaming {
+            options: Box::new(options),
+            without: without(with, false)?,
+            interval_ms: interval_ms.unwrap_or(STREAMING_INTERVAL_MS),
+        });
+    }
     let mut roll = roll(with)?;
     if let Some(interval_ms) = with.duration_ms("COMMIT_INTERVAL")? {
         roll.interval_ms = interval_ms;

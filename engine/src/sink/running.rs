@@ -10,7 +10,7 @@ use kappa_sql::catalog::Catalog;
 use kappa_sql::planner::{ContinuousPlan, Target as PlanTarget, plan_query, plan_select_all};
 use kappa_storage::files::FileTarget;
 use kappa_storage::postgres::{self, Postgres};
-use kappa_storage::snowflake::{self, Snowflake};
+use kappa_storage::snowflake::{self, Snowflake, Streaming};
 
 use super::commit_objects::Owner;
 use super::compacting::{self, CompactionSpec};
@@ -23,7 +23,7 @@ use super::rows::RowShape;
 use super::secret;
 use super::small_files::SmallFiles;
 use super::status::TaskStatus;
-use super::target::{FilesTarget, PostgresTarget, Target};
+use super::target::{FilesTarget, PostgresTarget, StreamingTarget, Target};
 use super::units::Units;
 use super::writer::WriterProgress;
 use super::writing::{WriterHandle, WriterSpec};
@@ -295,11 +295,15 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
         engine: Arc::downgrade(inner),
         target,
         interval_ms: match &options.kind {
-            SinkKind::Postgres { interval_ms, .. } => *interval_ms,
+            SinkKind::Postgres { interval_ms, .. } | SinkKind::Streaming { interval_ms, .. } => {
+                *interval_ms
+            }
             _ => 0,
         },
         store: Arc::clone(&inner.store),
         compaction,
+        system: Arc::clone(&inner.system),
+        place: sink.place.clone(),
     };
     let handle = DeliveryHandle::start(spec, cursor, sink.paused);
     running.deliveries.insert(sink.name.clone(), handle);
@@ -345,6 +349,8 @@ pub(crate) fn target(
     shape: &RowShape,
 ) -> Result<Option<Target>> {
     let (name, mark) = (sink.name.clone(), sink.mark.clone());
+    let clock = Arc::clone(&engine.inner.clock);
+    let now = Arc::new(move || clock.now_ms());
     Ok(match kind {
         SinkKind::Blackhole => None,
         SinkKind::Postgres {
@@ -383,14 +389,28 @@ pub(crate) fn target(
                     false => Vec::new(),
                 },
             };
-            let clock = Arc::clone(&engine.inner.clock);
-            let now = Arc::new(move || clock.now_ms());
             let mut snowflake = Snowflake::try_new(options, target, now)?;
             if let Some(url) = options.stage_url() {
                 let bucket = FileTarget::open(url, &engine.inner.config.store_settings(url)?)?;
                 snowflake = snowflake.with_bucket(bucket);
             }
             Some(Target::Snowflake(Box::new(snowflake)))
+        }
+        SinkKind::Streaming {
+            options, without, ..
+        } => {
+            let columns = shape.columns_without(without);
+            let target = snowflake::Target {
+                sink: name,
+                mark,
+                schema: Arc::new(shape.schema.project(&columns)?),
+                keys: Vec::new(),
+            };
+            let streaming = Streaming::try_new(options, target, now)?;
+            Some(Target::Streaming(Box::new(StreamingTarget {
+                streaming,
+                columns,
+            })))
         }
         SinkKind::Files {
             path,

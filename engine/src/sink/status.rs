@@ -13,6 +13,8 @@ pub(crate) struct TaskStatus {
     /// Rows and files delivered, ever.
     pub(crate) rows: AtomicU64,
     pub(crate) files: AtomicU64,
+    /// Rows that the target did not take, ever.
+    pub(crate) rejected: AtomicU64,
     /// Units or epochs, and bytes, that are yet to be delivered.
     pub(crate) behind: AtomicU64,
     pub(crate) behind_bytes: AtomicU64,
@@ -28,6 +30,7 @@ impl Default for TaskStatus {
             state: Mutex::new((QueryState::Starting, None)),
             rows: AtomicU64::new(0),
             files: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
             behind: AtomicU64::new(0),
             behind_bytes: AtomicU64::new(0),
             behind_ms: AtomicU64::new(0),

@@ -9,13 +9,21 @@ use arrow::datatypes::{DataType, Field, Schema};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use kappa_storage::files::FileTarget;
 use kappa_storage::postgres::Postgres;
-use kappa_storage::snowflake::{Snowflake, StagedFile};
+use kappa_storage::snowflake::{
+    ChannelMarks, EpochRows, RejectedRows, Snowflake, StagedFile, Streaming,
+};
 
 use super::commit_objects::{CommitObject, CommittedFile, Owner};
+use super::delivery::Cursor;
 use super::units::Unit;
 use super::writer::SEQUENCE;
 use crate::error::{Error, Result};
+use crate::query::decode::BadRecord;
 
+/// Bytes of rows that are committed together, of what waits.
+const ROWS_BYTES_MAX: u64 = 32 << 20;
+/// The same for each channel: a channel's limit is in bytes a second, and a commit takes seconds.
+const CHANNEL_BYTES_MAX: u64 = 16 << 20;
 /// Files of a unit that are put at a time.
 const PUTS: usize = 4;
 
@@ -28,26 +36,62 @@ pub(crate) enum Target {
     Postgres(Box<PostgresTarget>),
     /// A table of Snowflake, by way of files.
     Snowflake(Box<Snowflake>),
+    /// A table of Snowflake, row by row.
+    Streaming(Box<StreamingTarget>),
+}
+
+/// How far a target has come, by its own count; 0 when it has nothing yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// It has all up to this.
+    pub(crate) all: u64,
+    /// It has something of this, and nothing of what comes after.
+    pub(crate) newest: u64,
 }
 
 /// What was committed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Committed {
     pub(crate) rows: u64,
     pub(crate) files: u64,
+    /// Rows that the target did not take, and how many they are.
+    pub(crate) rejected: u64,
+    pub(crate) bad: Vec<BadRecord>,
+    /// To be kept in the cursor, of a target that has channels.
+    pub(crate) marks: Option<ChannelMarks>,
 }
 
 impl Target {
-    /// Makes sure that rows can land there. Returns how far it has come, where it keeps count; 0
-    /// when it has nothing yet.
-    pub(crate) async fn open(&mut self) -> Result<Option<u64>> {
+    /// Makes sure that rows can land there, after what the cursor says. Returns how far it has come,
+    /// where it keeps count.
+    pub(crate) async fn open(&mut self, cursor: &Cursor) -> Result<Option<Reach>> {
+        let whole = |last| Reach {
+            all: last,
+            newest: last,
+        };
         match self {
             Self::Files(_) => Ok(None),
-            Self::Postgres(target) => Ok(Some(target.postgres.open().await?.unwrap_or(0))),
+            Self::Postgres(target) => {
+                let last = target.postgres.open().await?;
+                Ok(Some(whole(last.unwrap_or(0))))
+            }
             Self::Snowflake(snowflake) => {
                 snowflake.open().await?;
-                Ok(snowflake.last_merged().await?)
+                Ok(snowflake.last_merged().await?.map(whole))
             }
+            // Of its newest epoch it may lack some.
+            Self::Streaming(target) => Ok(Some(Reach {
+                all: 0,
+                newest: target.streaming.open(&cursor.channels).await?,
+            })),
+        }
+    }
+
+    /// How many bytes of rows it is given at a time, unless one epoch has more.
+    pub(crate) fn rows_bytes_max(&self) -> u64 {
+        match self {
+            Self::Streaming(target) => CHANNEL_BYTES_MAX * target.streaming.channels() as u64,
+            _ => ROWS_BYTES_MAX,
         }
     }
 
@@ -73,22 +117,53 @@ impl Target {
                 Ok(Committed {
                     rows: unit.rows(),
                     files: files.len() as u64,
+                    ..Committed::default()
                 })
             }
-            Self::Postgres(_) => Err(Error::Internal("Postgres takes rows".into())),
+            Self::Postgres(_) | Self::Streaming(_) => Err(Error::Internal("it takes rows".into())),
         }
     }
 
-    /// Commits rows up to an epoch.
-    pub(crate) async fn commit_rows(
-        &mut self,
-        epoch: u64,
-        rows: &[RecordBatch],
-    ) -> Result<Committed> {
+    /// Commits the rows of some epochs, one or more.
+    pub(crate) async fn commit_rows(&mut self, epochs: Vec<EpochRows>) -> Result<Committed> {
         match self {
-            Self::Postgres(target) => target.commit(epoch, rows).await,
+            Self::Postgres(target) => target.commit(epochs).await,
+            Self::Streaming(target) => target.commit(epochs).await,
             Self::Files(_) | Self::Snowflake(_) => Err(Error::Internal("it takes units".into())),
         }
+    }
+}
+
+/// A table of Snowflake that rows are streamed into, and the columns that it gets.
+#[derive(Debug)]
+pub(crate) struct StreamingTarget {
+    pub(crate) streaming: Streaming,
+    pub(crate) columns: Vec<usize>,
+}
+
+impl StreamingTarget {
+    async fn commit(&mut self, mut epochs: Vec<EpochRows>) -> Result<Committed> {
+        for batch in epochs.iter_mut().flat_map(|epoch| &mut epoch.rows) {
+            *batch = batch.project(&self.columns)?;
+        }
+        let streamed = self.streaming.commit(epochs).await?;
+        Ok(Committed {
+            rows: streamed.rows,
+            files: 0,
+            rejected: streamed.rejected.iter().map(|rejected| rejected.rows).sum(),
+            bad: streamed.rejected.into_iter().map(bad_record).collect(),
+            marks: Some(streamed.marks),
+        })
+    }
+}
+
+/// Rejected rows as bad records: of a channel instead of a partition, an epoch instead of an offset.
+fn bad_record(rejected: RejectedRows) -> BadRecord {
+    BadRecord {
+        partition: i32::try_from(rejected.channel).unwrap_or(i32::MAX),
+        offset: i64::try_from(rejected.epoch).unwrap_or(i64::MAX),
+        reason: rejected.reason,
+        payload: rejected.payload,
     }
 }
 
@@ -102,21 +177,24 @@ pub(crate) struct PostgresTarget {
 }
 
 impl PostgresTarget {
-    async fn commit(&mut self, epoch: u64, rows: &[RecordBatch]) -> Result<Committed> {
-        let mut count = 0;
-        let mut batches = Vec::with_capacity(rows.len());
-        for batch in rows {
-            let mut batch = batch.project(&self.columns)?;
-            if self.sequence {
-                batch = numbered(&batch, count)?;
+    async fn commit(&mut self, epochs: Vec<EpochRows>) -> Result<Committed> {
+        let (mut count, mut last) = (0, 0);
+        let mut batches = Vec::new();
+        for EpochRows { epoch, rows } in epochs {
+            last = epoch;
+            for batch in rows {
+                let mut batch = batch.project(&self.columns)?;
+                if self.sequence {
+                    batch = numbered(&batch, count)?;
+                }
+                count += batch.num_rows() as i64;
+                batches.push(batch);
             }
-            count += batch.num_rows() as i64;
-            batches.push(batch);
         }
-        self.postgres.commit(epoch, &batches).await?;
+        self.postgres.commit(last, &batches).await?;
         Ok(Committed {
             rows: count.unsigned_abs(),
-            files: 0,
+            ..Committed::default()
         })
     }
 }
@@ -150,6 +228,7 @@ impl FilesTarget {
         let committed = Committed {
             rows: unit.rows(),
             files: unit.files.len() as u64,
+            ..Committed::default()
         };
         let names = self.names(number, unit);
         let object = self

@@ -33,6 +33,8 @@ const NAMES: &[(&str, &[&str])] = &[
     ("STAGE", &["STREAMING_STAGE"]),
     ("STAGE_URL", &[]),
     ("MODE", &[]),
+    ("PIPE", &[]),
+    ("CHANNELS", &[]),
     ("CREATE_TABLE", &[]),
     ("SCHEMA_EVOLUTION", &[]),
     ("KEEP_COLUMN_CASE", &[]),
@@ -64,7 +66,16 @@ pub enum Mode {
     Copy,
     /// Rows change the table by key: `MERGE`.
     Merge,
+    /// Rows are appended without files: Snowpipe Streaming.
+    Streaming,
 }
+
+/// Channels of a streaming sink, unless CHANNELS says otherwise, and at most.
+const CHANNELS: usize = 4;
+const CHANNELS_MAX: usize = 100;
+/// What does not go with MODE 'streaming', and what only goes with it.
+const NOT_STREAMING: &[&str] = &["STAGE", "PURGE", "POSTACTIONS"];
+const ONLY_STREAMING: &[&str] = &["PIPE", "CHANNELS"];
 
 /// How a session proves whose it is.
 #[derive(Debug, Clone)]
@@ -91,6 +102,9 @@ pub struct SnowflakeOptions {
     pub(crate) stage: Option<UserStage>,
     pub(crate) stage_url: Option<String>,
     pub(crate) mode: Option<Mode>,
+    /// For streaming; `None` is the table's default pipe.
+    pub(crate) pipe: Option<ObjectName>,
+    pub(crate) channels: usize,
     pub(crate) create_table: bool,
     pub(crate) schema_evolution: bool,
     pub(crate) keep_column_case: bool,
@@ -147,6 +161,26 @@ impl SnowflakeOptions {
         let schema = object(&mut given, "SCHEMA")?.unwrap_or_else(|| "PUBLIC".to_owned());
         let table = given.take("TABLE");
         let table = table.map(|text| ObjectName::parse("TABLE", &text, &database, &schema));
+        let mode = given.mode()?;
+        let misplaced = match mode {
+            Some(Mode::Streaming) => NOT_STREAMING,
+            _ => ONLY_STREAMING,
+        };
+        if let Some(name) = misplaced.iter().find(|name| given.0.contains_key(*name)) {
+            let verb = match mode {
+                Some(Mode::Streaming) => "does not go with",
+                _ => "needs",
+            };
+            return Err(Error::User(format!("{name} {verb} MODE 'streaming'")));
+        }
+        if let (Some(Mode::Streaming), Login::Password(_)) = (mode, &login) {
+            return Err(Error::User(
+                "MODE 'streaming' takes no PASSWORD: log in by PRIVATE_KEY_FILE, or by TOKEN"
+                    .to_owned(),
+            ));
+        }
+        let pipe = given.take("PIPE");
+        let pipe = pipe.map(|text| ObjectName::parse("PIPE", &text, &database, &schema));
         let stage = given.take("STAGE");
         let stage = stage.map(|text| UserStage::parse(&text, &database, &schema));
         let stage_url = given.take("STAGE_URL");
@@ -166,7 +200,9 @@ impl SnowflakeOptions {
             table: table.transpose()?,
             stage: stage.transpose()?,
             stage_url,
-            mode: given.mode()?,
+            mode,
+            pipe: pipe.transpose()?,
+            channels: given.channels()?,
             create_table: given.flag("CREATE_TABLE", true)?,
             schema_evolution: given.flag("SCHEMA_EVOLUTION", false)?,
             keep_column_case: given.flag("KEEP_COLUMN_CASE", false)?,
@@ -278,7 +314,22 @@ impl Given {
         match value.to_ascii_lowercase().as_str() {
             "copy" => Ok(Some(Mode::Copy)),
             "merge" => Ok(Some(Mode::Merge)),
-            _ => Err(Error::User(format!("MODE '{value}' is not copy or merge"))),
+            "streaming" => Ok(Some(Mode::Streaming)),
+            _ => Err(Error::User(format!(
+                "MODE '{value}' is not copy, merge or streaming"
+            ))),
+        }
+    }
+
+    fn channels(&mut self) -> Result<usize> {
+        let Some(value) = self.take("CHANNELS") else {
+            return Ok(CHANNELS);
+        };
+        match value.parse() {
+            Ok(channels @ 1..=CHANNELS_MAX) => Ok(channels),
+            _ => Err(Error::User(format!(
+                "CHANNELS '{value}' is not a number from 1 to {CHANNELS_MAX}"
+            ))),
         }
     }
 }
@@ -445,7 +496,17 @@ mod tests {
         );
         assert_eq!(
             with(("MODE", "upsert")),
-            "MODE 'upsert' is not copy or merge"
+            "MODE 'upsert' is not copy, merge or streaming"
+        );
+        assert_eq!(with(("CHANNELS", "2")), "CHANNELS needs MODE 'streaming'");
+        let streaming = |pair| message(&[&base[..], &[("MODE", "streaming"), pair]].concat());
+        assert_eq!(
+            streaming(("streaming_stage", "s")),
+            "STAGE does not go with MODE 'streaming'"
+        );
+        assert_eq!(
+            streaming(("CHANNELS", "0")),
+            "CHANNELS '0' is not a number from 1 to 100"
         );
         assert!(with(("TIMEOUT", "0")).starts_with("TIMEOUT '0' is not a number of seconds"));
         assert!(with(("STAGE", "a/../b")).starts_with("STAGE path '../b' may have"));

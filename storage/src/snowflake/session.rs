@@ -159,7 +159,7 @@ impl Session {
         let _ = tokio::time::timeout(Duration::from_secs(5), http::send(&self.http, &call)).await;
     }
 
-    /// For uploads.
+    /// For uploads and streaming.
     pub(crate) fn http(&self) -> &Client {
         &self.http
     }

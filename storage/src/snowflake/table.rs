@@ -21,6 +21,15 @@ pub(crate) struct Column {
     pub(crate) nullable: bool,
 }
 
+/// A column of a table, as DESCRIBE has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableColumn {
+    pub(crate) name: String,
+    /// `NUMBER(38,0)`.
+    pub(crate) sql_type: String,
+    pub(crate) nullable: bool,
+}
+
 /// The columns of ours in `table`, which is made or widened as the options say.
 pub(crate) async fn open(
     session: &mut Session,
@@ -56,7 +65,7 @@ pub(crate) async fn open(
     let mut columns = Vec::new();
     for field in schema.fields() {
         let found = find(&there, field.name(), options.keep_column_case);
-        let (name, sql_type) = found.ok_or_else(|| {
+        let found = found.ok_or_else(|| {
             Error::external(
                 format!("describe table {table}"),
                 format!(
@@ -66,8 +75,8 @@ pub(crate) async fn open(
             )
         })?;
         columns.push(Column {
-            name: name.clone(),
-            sql_type: sql_type.clone(),
+            name: found.name.clone(),
+            sql_type: found.sql_type.clone(),
             is_key: keys.contains(field.name()),
             nullable: field.is_nullable(),
         });
@@ -75,23 +84,25 @@ pub(crate) async fn open(
     Ok(columns)
 }
 
-/// Names and types of a table's columns; `None` where there is no table.
-async fn describe(
+/// A table's columns; `None` where there is no table.
+pub(crate) async fn describe(
     session: &mut Session,
     table: &ObjectName,
-) -> Result<Option<Vec<(String, String)>>> {
+) -> Result<Option<Vec<TableColumn>>> {
     let what = format!("describe table {table}");
     let answer = match session.run(&what, &format!("DESCRIBE TABLE {table}")).await {
         Ok(answer) => answer,
         Err(Failure::Refused(refusal)) if refusal.is_missing_object() => return Ok(None),
         Err(failure) => return Err(failure.into()),
     };
-    let cell = |row, name| answer.cell(row, name).map(str::to_owned);
-    let rows = answer.rows().iter();
-    Ok(Some(
-        rows.filter_map(|row| Some((cell(row, "name")?, cell(row, "type")?)))
-            .collect(),
-    ))
+    let column = |row: &Vec<Option<String>>| {
+        Some(TableColumn {
+            name: answer.cell(row, "name")?.to_owned(),
+            sql_type: answer.cell(row, "type")?.to_owned(),
+            nullable: answer.cell(row, "null?") != Some("N"),
+        })
+    };
+    Ok(Some(answer.rows().iter().filter_map(column).collect()))
 }
 
 fn create(table: &ObjectName, schema: &Schema, keys: &[String], keep_case: bool) -> Result<String> {
@@ -120,7 +131,7 @@ fn create(table: &ObjectName, schema: &Schema, keys: &[String], keep_case: bool)
 
 /// Definitions of the columns that the table lacks; an error unless they are to be added.
 fn missing(
-    there: &[(String, String)],
+    there: &[TableColumn],
     options: &SnowflakeOptions,
     table: &ObjectName,
     schema: &Schema,
@@ -143,14 +154,10 @@ fn missing(
     Ok(missing)
 }
 
-fn find<'a>(
-    there: &'a [(String, String)],
-    name: &str,
-    keep_case: bool,
-) -> Option<&'a (String, String)> {
+fn find<'a>(there: &'a [TableColumn], name: &str, keep_case: bool) -> Option<&'a TableColumn> {
     let exact = column_name(name, keep_case);
-    let same = |(column, _): &&(String, String)| *column == exact;
-    let alike = |(column, _): &&(String, String)| column.to_uppercase() == exact;
+    let same = |column: &&TableColumn| column.name == exact;
+    let alike = |column: &&TableColumn| column.name.to_uppercase() == exact;
     let found = there.iter().find(same);
     found.or_else(|| there.iter().find(alike).filter(|_| !keep_case))
 }
@@ -180,14 +187,16 @@ mod tests {
 
     #[test]
     fn columns_are_found_in_any_case_unless_it_is_kept() {
-        let there = [
-            ("Id".to_owned(), "FLOAT".to_owned()),
-            ("ID".to_owned(), "DATE".to_owned()),
-        ];
-        let found = |name, keep| find(&there, name, keep).map(|(_, sql_type)| sql_type.as_str());
+        let column = |name: &str, sql_type: &str| TableColumn {
+            name: name.to_owned(),
+            sql_type: sql_type.to_owned(),
+            nullable: true,
+        };
+        let there = [column("Id", "FLOAT"), column("ID", "DATE")];
+        let found = |name, keep| find(&there, name, keep).map(|found| found.sql_type.as_str());
         assert_eq!(found("id", false), Some("DATE"));
         assert_eq!(found("Id", true), Some("FLOAT"));
         assert_eq!(found("id", true), None);
-        assert_eq!(find(&there[..1], "ID", false).unwrap().1, "FLOAT");
+        assert_eq!(find(&there[..1], "ID", false).unwrap().sql_type, "FLOAT");
     }
 }

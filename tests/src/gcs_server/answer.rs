@@ -10,10 +10,9 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use super::bucket::{Buckets, Key, Object, Query, Refusal};
+pub(super) use crate::http_server::Answer;
 
-/// What is sent back.
-pub(super) type Answer = Response<Full<Bytes>>;
+use super::bucket::{Buckets, Key, Object, Query, Refusal};
 
 /// Executes a request.
 pub(super) fn execute(buckets: &mut Buckets, head: &Parts, body: Bytes) -> Answer {

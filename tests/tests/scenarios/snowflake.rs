@@ -1,5 +1,6 @@
 //! The Snowflake sink against a server that speaks as Snowflake does (`tests/servers/snowflake`).
 
+mod streaming;
 mod support;
 
 use std::collections::BTreeMap;
