@@ -2,10 +2,12 @@
 //! their place whole or not at all. Which rows go into which file is the caller's business, and
 //! so is the name: a file put twice under one name must have the same bytes.
 
+mod directory;
 mod encoding;
 mod target;
 mod writer;
 
 pub use self::encoding::{Compression, FileEncoding, FileFormat, Statistics};
+pub(crate) use self::target::classify;
 pub use self::target::{FileTarget, Provider};
 pub use self::writer::FileWriter;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use kappa_storage::delta::{DataFile, Delta};
 use kappa_storage::files::FileTarget;
 use kappa_storage::postgres::Postgres;
 use kappa_storage::snowflake::{Snowflake, StagedFile};
@@ -28,6 +29,8 @@ pub(crate) enum Target {
     Postgres(Box<PostgresTarget>),
     /// A table of Snowflake, by way of files.
     Snowflake(Box<Snowflake>),
+    /// A table of Delta Lake, in a directory or a bucket.
+    Delta(Box<Delta>),
 }
 
 /// What was committed.
@@ -48,6 +51,7 @@ impl Target {
                 snowflake.open().await?;
                 Ok(snowflake.last_merged().await?)
             }
+            Self::Delta(delta) => Ok(Some(delta.open().await?)),
         }
     }
 
@@ -75,6 +79,20 @@ impl Target {
                     files: files.len() as u64,
                 })
             }
+            Self::Delta(delta) => {
+                let files: Vec<DataFile> = (unit.files.iter().zip(paths))
+                    .map(|(file, path)| DataFile {
+                        place: file.place.clone(),
+                        path: path.clone(),
+                        bytes: file.bytes,
+                    })
+                    .collect();
+                Box::pin(delta.commit(number, &files)).await?;
+                Ok(Committed {
+                    rows: unit.rows(),
+                    files: files.len() as u64,
+                })
+            }
             Self::Postgres(_) => Err(Error::Internal("Postgres takes rows".into())),
         }
     }
@@ -87,7 +105,7 @@ impl Target {
     ) -> Result<Committed> {
         match self {
             Self::Postgres(target) => target.commit(epoch, rows).await,
-            Self::Files(_) | Self::Snowflake(_) => Err(Error::Internal("it takes units".into())),
+            Self::Files(_) | Self::Snowflake(_) | Self::Delta(_) => Err(Error::Internal("it takes units".into())),
         }
     }
 }

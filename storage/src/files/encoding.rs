@@ -17,6 +17,8 @@ pub enum FileFormat {
     Json,
     /// Comma-separated values under a line of names.
     Csv,
+    /// Parquet with the types of a Delta Lake table, whose log is not the file's business.
+    Delta,
 }
 
 /// How a file's bytes are made smaller.
@@ -62,16 +64,22 @@ pub struct FileEncoding {
 
 impl FileFormat {
     /// The formats by their names in SQL.
-    pub const ALL: [(&'static str, Self); 3] = [
+    pub const ALL: [(&'static str, Self); 4] = [
         ("PARQUET", Self::Parquet),
         ("JSON", Self::Json),
         ("CSV", Self::Csv),
+        ("DELTA", Self::Delta),
     ];
+
+    /// Whether files of it are Parquet files.
+    pub fn is_parquet(self) -> bool {
+        matches!(self, Self::Parquet | Self::Delta)
+    }
 
     /// How files of it are compressed unless somebody says otherwise.
     pub fn default_compression(self) -> Compression {
         match self {
-            Self::Parquet => Compression::Zstd,
+            Self::Parquet | Self::Delta => Compression::Zstd,
             Self::Json | Self::Csv => Compression::None,
         }
     }
@@ -111,7 +119,7 @@ impl FileEncoding {
     /// What files of it end with.
     pub fn extension(&self) -> &'static str {
         match (self.format, self.compression) {
-            (FileFormat::Parquet, _) => "parquet",
+            (FileFormat::Parquet | FileFormat::Delta, _) => "parquet",
             (FileFormat::Json, Compression::Gzip) => "jsonl.gz",
             (FileFormat::Json, Compression::Zstd) => "jsonl.zst",
             (FileFormat::Json, _) => "jsonl",
@@ -122,7 +130,7 @@ impl FileEncoding {
     }
 
     /// What the Parquet writer is told.
-    pub(super) fn parquet(&self) -> WriterProperties {
+    pub(crate) fn parquet(&self) -> WriterProperties {
         let codec = match self.compression {
             Compression::None => Codec::UNCOMPRESSED,
             Compression::Snappy => Codec::SNAPPY,
