@@ -104,10 +104,9 @@ impl Delta {
     /// `User` when a column cannot go to Delta Lake, or has a name that is needed here.
     pub fn try_new(place: FileTarget, spec: Spec) -> Result<Self> {
         let schema = table_schema(&spec.schema)?;
-        let table: StructType = schema
-            .as_ref()
-            .try_into_kernel()
-            .map_err(|error| Error::User(format!("Delta Lake cannot have these columns: {error}")))?;
+        let table: StructType = schema.as_ref().try_into_kernel().map_err(|error| {
+            Error::User(format!("Delta Lake cannot have these columns: {error}"))
+        })?;
         let reserved = [merge::ROWDELETED, merge::ROWSEQ];
         let mut names = schema.fields().iter().map(|field| field.name().as_str());
         if spec.mode == Mode::Merge
@@ -218,7 +217,10 @@ impl Delta {
             .boxed()
         });
         let puts: Vec<_> = puts.collect();
-        futures::stream::iter(puts).buffered(PUTS).try_collect().await
+        futures::stream::iter(puts)
+            .buffered(PUTS)
+            .try_collect()
+            .await
     }
 
     /// Commits files that are there.
@@ -256,7 +258,10 @@ impl Delta {
             return Ok(Err(error));
         }
         if !table::missing(&table, &self.place, &self.spec, &self.columns)?.is_empty() {
-            return Err(Error::retryable(self.what("merge into"), "it has lost columns"));
+            return Err(Error::retryable(
+                self.what("merge into"),
+                "it has lost columns",
+            ));
         }
         let changes = merge::changes(files, &self.spec).await?;
         let before = table.version();

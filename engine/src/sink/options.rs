@@ -423,11 +423,12 @@ fn delta(
 ) -> Result<SinkKind> {
     let refuse = |property: &str, hint: &str| match with.get(property) {
         None => Ok(()),
-        Some(property) => Err(
-            Error::invalid(format!("{} is not for FORMAT 'DELTA'", property.name))
-                .at(property.name_span)
-                .hint(hint),
-        ),
+        Some(property) => Err(Error::invalid(format!(
+            "{} is not for FORMAT 'DELTA'",
+            property.name
+        ))
+        .at(property.name_span)
+        .hint(hint)),
     };
     for (property, hint) in NOT_DELTA {
         refuse(property, hint)?;
@@ -444,7 +445,12 @@ fn delta(
     let mode = with.one_of("MODE", &modes)?;
     let mode = mode.map_or(usual, |mode| named(&delta::Mode::ALL, mode, usual));
     let merged = mode == delta::Mode::Merge;
-    let keys = || shape.keys.iter().filter_map(|key| shape.schema.field_with_name(key).ok());
+    let keys = || {
+        shape
+            .keys
+            .iter()
+            .filter_map(|key| shape.schema.field_with_name(key).ok())
+    };
     if let Some(property) = with.get("MODE")
         && merged
         && shape.keys.is_empty()
@@ -466,7 +472,8 @@ fn delta(
     if encoding.statistics == Statistics::None
         && let Some(property) = with.get("STATISTICS")
     {
-        let error = property.error("the log of a Delta Lake table has what the files say of their values");
+        let error =
+            property.error("the log of a Delta Lake table has what the files say of their values");
         return Err(error.hint("take STATISTICS = 'CHUNK' or 'PAGE'"));
     }
     let writer = writer(with, encoding)?;

@@ -344,15 +344,13 @@ pub(crate) fn target(
             commits,
             settings,
             writer,
-        } => {
-            Some(Target::Files(FilesTarget {
-                target: file_target(engine, path, settings)?,
-                prefix: prefix.clone(),
-                mark: sink.mark.clone(),
-                extension: writer.encoding.extension(),
-                commits: *commits,
-            }))
-        }
+        } => Some(Target::Files(FilesTarget {
+            target: file_target(engine, path, settings)?,
+            prefix: prefix.clone(),
+            mark: sink.mark.clone(),
+            extension: writer.encoding.extension(),
+            commits: *commits,
+        })),
         SinkKind::Delta {
             path,
             settings,

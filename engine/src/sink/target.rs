@@ -105,7 +105,9 @@ impl Target {
     ) -> Result<Committed> {
         match self {
             Self::Postgres(target) => target.commit(epoch, rows).await,
-            Self::Files(_) | Self::Snowflake(_) | Self::Delta(_) => Err(Error::Internal("it takes units".into())),
+            Self::Files(_) | Self::Snowflake(_) | Self::Delta(_) => {
+                Err(Error::Internal("it takes units".into()))
+            }
         }
     }
 }

@@ -39,7 +39,9 @@ pub(super) fn name(file: &DataFile, mark: &str, number: u64) -> Result<String> {
         crc = crc32c::crc32c_append(crc, &buffer[..count]);
     }
     let place = &file.place;
-    Ok(format!("{place}kappa-{mark}-{number:012}-{crc:08x}.parquet"))
+    Ok(format!(
+        "{place}kappa-{mark}-{number:012}-{crc:08x}.parquet"
+    ))
 }
 
 /// The action that adds the file, whose columns are `schema`, to a table.
@@ -134,8 +136,8 @@ fn partition_value(column: &ArrayRef, row: usize) -> Result<Option<String>, Arro
         return Ok(None);
     }
     let options = FormatOptions::new().with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.6f"));
-    let text = ArrayFormatter::try_new(column, &options)?.value(row);
-    let text = text.try_to_string()?;
+    let formatter = ArrayFormatter::try_new(column, &options)?;
+    let text = formatter.value(row).try_to_string()?;
     Ok((!text.is_empty() && text != NOTHING).then_some(text))
 }
 
@@ -159,8 +161,14 @@ mod tests {
         assert_eq!(value(text(NOTHING)), None);
         assert_eq!(value(Arc::new(Int64Array::from(vec![None]))), None);
         assert_eq!(value(Arc::new(Int64Array::from(vec![-7]))).unwrap(), "-7");
-        assert_eq!(value(Arc::new(BooleanArray::from(vec![true]))).unwrap(), "true");
-        assert_eq!(value(Arc::new(Date32Array::from(vec![19_000]))).unwrap(), "2022-01-08");
+        assert_eq!(
+            value(Arc::new(BooleanArray::from(vec![true]))).unwrap(),
+            "true"
+        );
+        assert_eq!(
+            value(Arc::new(Date32Array::from(vec![19_000]))).unwrap(),
+            "2022-01-08"
+        );
         let price = Decimal128Array::from(vec![-105]).with_precision_and_scale(10, 2);
         assert_eq!(value(Arc::new(price.unwrap())).unwrap(), "-1.05");
         let time = TimestampMicrosecondArray::from(vec![1_500_000]).with_timezone("UTC");

@@ -1,7 +1,5 @@
 //! Whose fault an error of the Delta library is: of the store, of another writer, of the table.
 
-use std::error::Error as _;
-
 use deltalake_core::kernel::transaction::TransactionError;
 use deltalake_core::{DeltaTableError, ObjectStoreError};
 

@@ -62,7 +62,12 @@ pub(super) async fn changes(files: &[DataFile], spec: &Spec) -> Result<Changes> 
     let options = ParquetReadOptions::default().file_extension("");
     let rows = session.read_parquet(urls, options).await;
     let rows = rows.map_err(|error| Error::retryable(what(), error))?;
-    let columns: Vec<Expr> = rows.schema().fields().iter().map(|f| ident(f.name())).collect();
+    let columns: Vec<Expr> = rows
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| ident(f.name()))
+        .collect();
     let last = || {
         let rank = row_number()
             .partition_by(spec.keys.iter().map(ident).collect())
@@ -116,7 +121,10 @@ pub(super) async fn merge(
     let matched = matched.unwrap_or_else(|| lit(false));
     let gone = || of(CHANGES, ROWDELETED);
     let names: Vec<&String> = columns.fields.iter().map(|field| field.name()).collect();
-    let rest: Vec<&&String> = names.iter().filter(|name| !spec.keys.contains(name)).collect();
+    let rest: Vec<&&String> = names
+        .iter()
+        .filter(|name| !spec.keys.contains(name))
+        .collect();
     let mut merge = table
         .merge(changes.rows, matched)
         .with_source_alias(CHANGES)

@@ -103,7 +103,11 @@ impl Column {
             ($type:ty) => {
                 [
                     self.least.as_primitive::<$type>().iter().flatten().min()?,
-                    self.greatest.as_primitive::<$type>().iter().flatten().max()?,
+                    self.greatest
+                        .as_primitive::<$type>()
+                        .iter()
+                        .flatten()
+                        .max()?,
                 ]
             };
         }
@@ -131,7 +135,12 @@ impl Column {
             }
             DataType::Utf8 => [
                 self.least.as_string::<i32>().iter().flatten().min()?.into(),
-                self.greatest.as_string::<i32>().iter().flatten().max()?.into(),
+                self.greatest
+                    .as_string::<i32>()
+                    .iter()
+                    .flatten()
+                    .max()?
+                    .into(),
             ],
             _ => return None,
         })
@@ -192,7 +201,10 @@ mod tests {
                 ("s", Arc::new(StringArray::from(vec!["b", "a", "c"]))),
                 ("d", Arc::new(Date32Array::from(vec![-1, 0, 20_000]))),
                 ("t", Arc::new(times)),
-                ("p", Arc::new(prices.with_precision_and_scale(10, 2).unwrap())),
+                (
+                    "p",
+                    Arc::new(prices.with_precision_and_scale(10, 2).unwrap()),
+                ),
                 ("f", Arc::new(Float64Array::from(vec![1.0, f64::NAN, 2.0]))),
             ],
             &[],

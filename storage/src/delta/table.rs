@@ -88,7 +88,12 @@ async fn holds_any(
 ) -> object_store::Result<bool> {
     let mut listed = store.list(under.map(Path::from).as_ref()).boxed();
     while let Some(object) = listed.try_next().await? {
-        if object.location.parts().next().is_some_and(|name| wanted(name.as_ref())) {
+        if object
+            .location
+            .parts()
+            .next()
+            .is_some_and(|name| wanted(name.as_ref()))
+        {
             return Ok(true);
         }
     }
@@ -114,9 +119,14 @@ pub(super) fn indexed_max(table: &DeltaTable) -> usize {
     let state = table.snapshot().ok();
     let asked = state.and_then(|state| {
         let properties = state.metadata().configuration();
-        properties.get("delta.dataSkippingNumIndexedCols")?.parse::<i64>().ok()
+        properties
+            .get("delta.dataSkippingNumIndexedCols")?
+            .parse::<i64>()
+            .ok()
     });
-    asked.map_or(INDEXED_MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
+    asked.map_or(INDEXED_MAX, |count| {
+        usize::try_from(count).unwrap_or(usize::MAX)
+    })
 }
 
 /// Columns of the table in which there may be no NULL.
@@ -147,8 +157,11 @@ pub(super) fn missing(
     let properties = state.metadata().configuration();
     let property = |name: &str| properties.get(name).map_or("", String::as_str);
     if !matches!(property("delta.columnMapping.mode"), "" | "none") {
-        return wrong("maps its columns to other names (delta.columnMapping.mode), which Kappa cannot \
-                      write: take another table".to_owned());
+        return wrong(
+            "maps its columns to other names (delta.columnMapping.mode), which Kappa cannot \
+                      write: take another table"
+                .to_owned(),
+        );
     }
     let there = state.schema();
     match spec.mode {
@@ -160,7 +173,9 @@ pub(super) fn missing(
             let of_table = properties.keys().find(|name| name.starts_with(CONSTRAINT));
             let of_column = there.fields().find(|field| {
                 let rules = COLUMN_RULES.iter();
-                rules.into_iter().any(|rule| field.metadata().contains_key(*rule))
+                rules
+                    .into_iter()
+                    .any(|rule| field.metadata().contains_key(*rule))
             });
             if let Some(name) = of_table.or(of_column.map(|field| field.name())) {
                 return wrong(format!(
@@ -199,7 +214,9 @@ pub(super) fn missing(
     let ours = |name: &String| columns.fields.iter().any(|field| field.name() == name);
     if let Some(field) = there.fields().find(|f| !f.is_nullable() && !ours(f.name())) {
         let name = field.name();
-        return wrong(format!("needs a value for \"{name}\", which the rows do not have"));
+        return wrong(format!(
+            "needs a value for \"{name}\", which the rows do not have"
+        ));
     }
     match missing.first() {
         Some(field) if !spec.schema_evolution => {
@@ -234,9 +251,9 @@ fn quoted(names: &[String]) -> String {
 fn is_same(a: &DataType, b: &DataType) -> bool {
     let same_fields = |a: &StructType, b: &StructType| {
         a.fields().count() == b.fields().count()
-            && a.fields().zip(b.fields()).all(|(a, b)| {
-                a.name() == b.name() && is_same(a.data_type(), b.data_type())
-            })
+            && a.fields()
+                .zip(b.fields())
+                .all(|(a, b)| a.name() == b.name() && is_same(a.data_type(), b.data_type()))
     };
     match (a, b) {
         (DataType::Array(a), DataType::Array(b)) => is_same(a.element_type(), b.element_type()),

@@ -46,10 +46,12 @@ pub(crate) fn table_schema(schema: &Schema) -> Result<SchemaRef> {
 /// is NULL.
 pub(crate) fn cast_rows(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = rows.columns().iter().zip(schema.fields());
-    let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
-        true => Ok(Arc::clone(column)),
-        false => cast(column, field.data_type()),
-    });
+    let columns = columns.map(
+        |(column, field)| match column.data_type() == field.data_type() {
+            true => Ok(Arc::clone(column)),
+            false => cast(column, field.data_type()),
+        },
+    );
     RecordBatch::try_new(
         Arc::clone(schema),
         columns.collect::<Result<Vec<_>, ArrowError>>()?,
@@ -159,14 +161,17 @@ mod tests {
         let types: Vec<String> = table.fields().map(|f| f.data_type().to_string()).collect();
         assert_eq!(types, ["array<integer>", "map<string, integer>"]);
         assert_eq!(cast.column(0).as_list::<i32>().value(0).len(), 2);
-        assert_eq!(cast.column(1).as_map().keys().as_string::<i32>().value(0), "k");
+        assert_eq!(
+            cast.column(1).as_map().keys().as_string::<i32>().value(0),
+            "k"
+        );
     }
 
     #[test]
     fn times_out_of_range_are_null() {
-        let (_, cast) = as_delta(&rows(vec![Arc::new(TimestampMillisecondArray::from(vec![
-            i64::MAX,
-        ]))]));
+        let (_, cast) = as_delta(&rows(vec![Arc::new(TimestampMillisecondArray::from(
+            vec![i64::MAX],
+        ))]));
         assert!(cast.column(0).is_null(0));
     }
 
@@ -178,6 +183,9 @@ mod tests {
             true,
         )]);
         let error = table_schema(&schema).unwrap_err().to_string();
-        assert!(error.starts_with("column \"took\" of type Duration"), "{error}");
+        assert!(
+            error.starts_with("column \"took\" of type Duration"),
+            "{error}"
+        );
     }
 }

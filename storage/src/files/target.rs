@@ -152,11 +152,11 @@ impl FileTarget {
                 };
                 let url = Url::parse(&format!("{scheme}://{bucket}/"));
                 let mut url = url.map_err(|error| wrong(&error))?;
-                let mut segments = url.path_segments_mut();
-                let segments = segments.as_mut().map_err(|()| wrong(&"not a bucket"))?;
-                segments.pop_if_empty();
-                segments.extend(prefix.parts().map(|part| part.as_ref().to_owned()));
-                segments.push("");
+                url.path_segments_mut()
+                    .map_err(|()| wrong(&"not a bucket"))?
+                    .pop_if_empty()
+                    .extend(prefix.parts().map(|part| part.as_ref().to_owned()))
+                    .push("");
                 Ok((Arc::clone(store), url))
             }
         }

@@ -9,6 +9,7 @@
 mod bad_input;
 mod benchmarks;
 mod broker;
+mod delta;
 mod fan_out;
 mod gcs;
 mod incarnation;
