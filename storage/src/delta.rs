@@ -306,3 +306,6 @@ impl Delta {
         format!("{verb} the Delta table {}", self.place.path())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,48 +164,27 @@ async fn blocking(
 
 /// Copies beside the destination, syncs, renames, and syncs the directory.
 pub(super) fn copy_durably(from: &Path, to: &Path) -> std::io::Result<()> {
-    let directory = directory_of(to);
-    std::fs::create_dir_all(directory)?;
-    let temporary = temporary(to);
-    {
-        let mut reader = File::open(from)?;
-        let mut writer = File::create(&temporary)?;
-        std::io::copy(&mut reader, &mut writer)?;
-        writer.flush()?;
-        writer.sync_all()?;
-    }
-    std::fs::rename(&temporary, to)?;
-    File::open(directory)?.sync_all()
+    let mut reader = File::open(from)?;
+    replace(
+        write_temporary(to, |writer| std::io::copy(&mut reader, writer).map(drop))?,
+        to,
+    )
 }
 
 /// Writes beside the destination, syncs, renames, and syncs the directory.
 fn write_durably(bytes: &[u8], to: &Path) -> std::io::Result<()> {
-    let directory = directory_of(to);
-    std::fs::create_dir_all(directory)?;
-    let temporary = temporary(to);
-    let mut writer = File::create(&temporary)?;
-    writer.write_all(bytes)?;
-    writer.sync_all()?;
-    std::fs::rename(&temporary, to)?;
-    File::open(directory)?.sync_all()
+    replace(write_temporary(to, |writer| writer.write_all(bytes))?, to)
 }
 
 /// Writes a file that must not be there yet; or returns the bytes of the one that is.
 pub(super) fn create_durably(to: &Path, bytes: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
-    let directory = directory_of(to);
-    std::fs::create_dir_all(directory)?;
-    let temporary = temporary(to);
-    {
-        let mut writer = File::create(&temporary)?;
-        writer.write_all(bytes)?;
-        writer.sync_all()?;
-    }
+    let temporary = write_temporary(to, |writer| writer.write_all(bytes))?;
     // A link, unlike a rename, does not replace.
     let linked = std::fs::hard_link(&temporary, to);
     std::fs::remove_file(&temporary)?;
     match linked {
         Ok(()) => {
-            File::open(directory)?.sync_all()?;
+            File::open(directory_of(to))?.sync_all()?;
             Ok(None)
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -215,12 +194,79 @@ pub(super) fn create_durably(to: &Path, bytes: &[u8]) -> std::io::Result<Option<
     }
 }
 
-fn temporary(to: &Path) -> PathBuf {
-    let mut temporary = to.as_os_str().to_owned();
-    temporary.push(".tmp");
-    PathBuf::from(temporary)
+/// Writes a file beside the destination, and syncs it. It has a name of its own, as several may write
+/// the destination at a time.
+fn write_temporary(
+    to: &Path,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(directory_of(to))?;
+    let mut number = 0;
+    let (path, mut file) = loop {
+        let mut name = to.as_os_str().to_owned();
+        name.push(format!(".{number}.tmp"));
+        let path = PathBuf::from(name);
+        match File::options().write(true).create_new(true).open(&path) {
+            Ok(file) => break (path, file),
+            // Somebody else's, or what a crash has left.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
+    };
+    let written = write(&mut file).and_then(|()| file.sync_all());
+    match written {
+        Ok(()) => Ok(path),
+        Err(error) => {
+            // It takes space, perhaps the last there was.
+            drop(std::fs::remove_file(&path));
+            Err(error)
+        }
+    }
+}
+
+fn replace(temporary: PathBuf, to: &Path) -> std::io::Result<()> {
+    std::fs::rename(&temporary, to)?;
+    File::open(directory_of(to))?.sync_all()
 }
 
 fn directory_of(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_race_to_create_has_one_winner() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = StorePath::from_absolute_path(directory.path()).unwrap();
+        for round in 0..50 {
+            let path = root.clone().join(format!("{round:020}.json"));
+            let tries = (0..8).map(|n| {
+                let path = path.clone();
+                tokio::spawn(async move {
+                    let body = PutPayload::from(format!("{n}").repeat(10_000));
+                    let options = PutOptions::from(PutMode::Create);
+                    DirectoryStore::default()
+                        .put_opts(&path, body, options)
+                        .await
+                })
+            });
+            let mut winner = None;
+            for (n, result) in tries.collect::<Vec<_>>().into_iter().enumerate() {
+                match result.await.unwrap() {
+                    Ok(_) => assert_eq!(winner.replace(n), None),
+                    Err(error) => assert!(matches!(error, Error::AlreadyExists { .. }), "{error}"),
+                }
+            }
+            let found = DirectoryStore::default().get(&path).await.unwrap();
+            let body = winner.unwrap().to_string().repeat(10_000);
+            assert_eq!(found.bytes().await.unwrap(), body);
+        }
+        let left = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(left, 50);
+    }
 }

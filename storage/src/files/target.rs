@@ -364,6 +364,16 @@ pub(crate) fn classify(what: String, error: &object_store::Error) -> Error {
         | E::NotFound { .. }
         | E::InvalidPath { .. }
         | E::NotSupported { .. } => Error::external(what, error),
+        E::Generic { source, .. } if is_refused_list(source.as_ref()) => {
+            Error::external(what, error)
+        }
         _ => Error::retryable(what, error),
     }
+}
+
+/// Whether a list was refused: the library has no kind of error for that, and only its words tell.
+fn is_refused_list(error: &(dyn std::error::Error + Send + Sync)) -> bool {
+    let text = error.to_string();
+    let refusals = ["401 Unauthorized", "403 Forbidden", "404 Not Found"];
+    text.contains("list request") && refusals.iter().any(|status| text.contains(status))
 }
