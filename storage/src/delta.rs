@@ -175,9 +175,9 @@ impl Delta {
                         Some(adds) => adds,
                         None => adds.insert(self.put(number, files, &table).await?),
                     };
-                    self.append(table, number, adds.clone()).await
+                    Box::pin(self.append(table, number, adds.clone())).await
                 }
-                Mode::Merge => self.merge(table, number, files).await?,
+                Mode::Merge => Box::pin(self.merge(table, number, files)).await?,
             };
             match done {
                 Ok(table) => {
@@ -263,7 +263,7 @@ impl Delta {
                 "it has lost columns",
             ));
         }
-        let changes = merge::changes(files, &self.spec).await?;
+        let changes = Box::pin(merge::changes(files, &self.spec)).await?;
         let before = table.version();
         let commit = match self.properties(&table, number) {
             Ok(commit) => commit,
@@ -276,7 +276,7 @@ impl Delta {
         };
         match merged.version() == before {
             // There was nothing to change, which is to be known as well.
-            true => Ok(self.append(merged, number, Vec::new()).await),
+            true => Ok(Box::pin(self.append(merged, number, Vec::new())).await),
             false => Ok(Ok(merged)),
         }
     }

@@ -51,7 +51,7 @@ impl Target {
                 snowflake.open().await?;
                 Ok(snowflake.last_merged().await?)
             }
-            Self::Delta(delta) => Ok(Some(delta.open().await?)),
+            Self::Delta(delta) => Ok(Some(Box::pin(delta.open()).await?)),
         }
     }
 

@@ -55,6 +55,8 @@ fn is_of_the_table(error: &DeltaTableError) -> bool {
         DeltaTableError::KernelError(kernel) => {
             kernel.to_string().to_lowercase().contains("unsupported")
         }
+        // A row that breaks a constraint, of which a merge keeps the words alone.
+        DeltaTableError::Generic(words) => words.contains("Invalid data found"),
         _ => false,
     }
 }

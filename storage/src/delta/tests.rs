@@ -252,3 +252,36 @@ async fn null_is_kept_out_where_the_table_says_so() {
     assert!(error.to_string().starts_with(words), "{error}");
     assert_eq!(read(at).await, [(Some(1), None)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merged_rows_keep_the_rules_of_the_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let mut sink = delta(at, Mode::Merge, "aaaaaaaa");
+    sink.open().await.unwrap();
+    let table = load(at).await.add_constraint();
+    table
+        .with_constraint("short", "VALUE <> 'long'")
+        .await
+        .unwrap();
+    let good = [(Some(1), Some("a"), false)];
+    sink.commit(1, &[file(at, "1", &good, true)]).await.unwrap();
+    let bad = [(Some(2), Some("long"), false)];
+    let error = sink
+        .commit(2, &[file(at, "2", &bad, true)])
+        .await
+        .unwrap_err();
+    assert!(!error.is_retryable(), "{error}");
+    assert!(
+        error.to_string().contains("rows failed validation check"),
+        "{error}"
+    );
+    assert_eq!(read(at).await, [row(1, "a")]);
+    // Rows that are appended are not looked at, so they are kept out altogether.
+    let mut other = delta(at, Mode::Append, "bbbbbbbb");
+    let error = other.open().await.unwrap_err().to_string();
+    assert!(
+        error.contains("has a rule (delta.constraints.short)"),
+        "{error}"
+    );
+}

@@ -13,6 +13,7 @@ use kappa_tests::gcs_server::GcsServer;
 use kappa_tests::server::Server;
 use kappa_tests::{instance, text};
 use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::Runtime;
 use url::Url;
@@ -29,6 +30,7 @@ const TABLE: &str = "CREATE TABLE users (id INT PRIMARY KEY, name STRING, site S
 enum Place {
     Directory(tempfile::TempDir),
     S3(Box<Server>),
+    Azure(Box<Server>),
     Gcs(GcsServer),
 }
 
@@ -54,6 +56,14 @@ impl Place {
                     ("s3.secret_access_key", value("SECRET_KEY")),
                 ]);
             }
+            Self::Azure(azurite) => {
+                let value = |key: &str| azurite.value(key).to_owned();
+                settings.extend([
+                    ("azure.endpoint", value("ENDPOINT")),
+                    ("azure.account_name", value("ACCOUNT")),
+                    ("azure.account_key", value("KEY")),
+                ]);
+            }
             Self::Gcs(gcs) => {
                 settings.push(("gcs.service_account_key", gcs.service_account_key()));
             }
@@ -70,6 +80,10 @@ impl Place {
                 self.path(table).display()
             ),
             Self::S3(_) => format!("CONNECTOR = 's3', PATH = 's3://kappa/lake/{table}'"),
+            Self::Azure(azurite) => format!(
+                "CONNECTOR = 'azure', PATH = 'azure://{}/lake/{table}'",
+                azurite.value("CONTAINER")
+            ),
             Self::Gcs(_) => format!("CONNECTOR = 'gcs', PATH = 'gs://kappa/lake/{table}'"),
         }
     }
@@ -77,7 +91,7 @@ impl Place {
     fn path(&self, table: &str) -> PathBuf {
         match self {
             Self::Directory(directory) => directory.path().join(table),
-            Self::S3(_) | Self::Gcs(_) => panic!("no directory"),
+            Self::S3(_) | Self::Azure(_) | Self::Gcs(_) => panic!("no directory"),
         }
     }
 
@@ -107,18 +121,18 @@ impl Place {
                     .with_secret_access_key(minio.value("SECRET_KEY"))
                     .build()
                     .unwrap();
-                Runtime::new().unwrap().block_on(async {
-                    let mut files = Files::new();
-                    let mut listed = store.list(None);
-                    while let Some(object) = futures::StreamExt::next(&mut listed).await {
-                        let location = object.unwrap().location;
-                        let bytes = store.get(&location).await.unwrap().bytes().await.unwrap();
-                        if let Some(name) = under(location.as_ref()) {
-                            files.insert(name, bytes.to_vec());
-                        }
-                    }
-                    files
-                })
+                read_store(&store, under)
+            }
+            Self::Azure(azurite) => {
+                let store = MicrosoftAzureBuilder::new()
+                    .with_endpoint(azurite.value("ENDPOINT").to_owned())
+                    .with_allow_http(true)
+                    .with_container_name(azurite.value("CONTAINER"))
+                    .with_account(azurite.value("ACCOUNT"))
+                    .with_access_key(azurite.value("KEY"))
+                    .build()
+                    .unwrap();
+                read_store(&store, under)
             }
         }
     }
@@ -169,6 +183,22 @@ fn read(directory: &Path, prefix: &str, files: &mut Files) {
             false => drop(files.insert(name, std::fs::read(entry.path()).unwrap())),
         }
     }
+}
+
+/// The objects of a bucket, by the names that `under` gives them.
+fn read_store(store: &dyn ObjectStore, under: impl Fn(&str) -> Option<String>) -> Files {
+    Runtime::new().unwrap().block_on(async {
+        let mut files = Files::new();
+        let mut listed = store.list(None);
+        while let Some(object) = futures::StreamExt::next(&mut listed).await {
+            let location = object.unwrap().location;
+            if let Some(name) = under(location.as_ref()) {
+                let bytes = store.get(&location).await.unwrap().bytes().await.unwrap();
+                files.insert(name, bytes.to_vec());
+            }
+        }
+        files
+    })
 }
 
 async fn open(directory: &Path) -> DeltaTable {
@@ -391,6 +421,13 @@ fn changes_are_merged_once_in_a_directory() {
 fn changes_are_merged_once_in_s3() {
     if let Some(place) = Place::s3() {
         changes_survive(&place);
+    }
+}
+
+#[test]
+fn changes_are_merged_once_in_azure() {
+    if let Some(server) = Server::start("azurite").unwrap() {
+        changes_survive(&Place::Azure(Box::new(server)));
     }
 }
 
