@@ -155,7 +155,8 @@ impl Delta {
     /// # Errors
     /// `User` when the table is not as it must be, or a row is not; `External` for the rest.
     pub async fn commit(&mut self, number: u64, files: &[DataFile]) -> Result<()> {
-        let mut adds = None;
+        // What adds the files, and which columns they were seen to fill.
+        let mut put: Option<(Vec<String>, Vec<Add>)> = None;
         for _ in 0..TRIES {
             // A table that a commit failed on is read again: it may have the unit by now.
             let table = match self.table.take() {
@@ -171,11 +172,13 @@ impl Delta {
             }
             let done = match self.spec.mode {
                 Mode::Append => {
-                    let adds = match &adds {
-                        Some(adds) => adds,
-                        None => adds.insert(self.put(number, files, &table).await?),
+                    let required = table::required(&table);
+                    let adds = match &put {
+                        Some((filled, adds)) if *filled == required => adds.clone(),
+                        _ => self.put(number, files, &table, &required).await?,
                     };
-                    Box::pin(self.append(table, number, adds.clone())).await
+                    put = Some((required, adds.clone()));
+                    Box::pin(self.append(table, number, adds)).await
                 }
                 Mode::Merge => Box::pin(self.merge(table, number, files)).await?,
             };
@@ -195,12 +198,19 @@ impl Delta {
         ))
     }
 
-    /// Puts the files of a unit under the table's root. Returns what adds them to the table.
-    async fn put(&self, number: u64, files: &[DataFile], table: &DeltaTable) -> Result<Vec<Add>> {
-        let (required, indexed_max) = (table::required(table), table::indexed_max(table));
+    /// Puts the files of a unit under the table's root, if `required` columns have no NULL in them.
+    /// Returns what adds them to the table.
+    async fn put(
+        &self,
+        number: u64,
+        files: &[DataFile],
+        table: &DeltaTable,
+        required: &[String],
+    ) -> Result<Vec<Add>> {
+        let indexed_max = table::indexed_max(table);
         let puts = files.iter().cloned().map(|file| {
             let (place, spec) = (self.place.clone(), self.spec.clone());
-            let (schema, required) = (SchemaRef::clone(&self.columns.schema), required.clone());
+            let (schema, required) = (SchemaRef::clone(&self.columns.schema), required.to_vec());
             async move {
                 let path = file.path.clone();
                 let described = tokio::task::spawn_blocking(move || {

@@ -120,13 +120,13 @@ async fn a_unit_that_is_sent_again_changes_nothing() {
     assert_eq!(read(at).await, [row(1, "a")]);
     let files = [file(at, "2", &[(Some(2), Some("b"), false)], false)];
     let table = load(at).await;
-    next.put(2, &files, &table).await.unwrap();
+    next.put(2, &files, &table, &[]).await.unwrap();
     assert_eq!((count(), read(at).await.len()), (before + 1, 1));
     next.commit(2, &files).await.unwrap();
     assert_eq!(count(), before + 1);
     // Other contents have another name.
     let files = [file(at, "2", &[(Some(3), Some("c"), false)], false)];
-    next.put(2, &files, &table).await.unwrap();
+    next.put(2, &files, &table, &[]).await.unwrap();
     assert_eq!(count(), before + 2);
     assert_eq!(read(at).await, [row(1, "a"), row(2, "b")]);
     // Another sink is another matter.

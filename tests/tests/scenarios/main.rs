@@ -11,6 +11,7 @@ mod benchmarks;
 mod broker;
 mod delta;
 mod fan_out;
+mod full_disk;
 mod gcs;
 mod incarnation;
 mod nexmark;
