@@ -3,6 +3,7 @@
 //! so is the name: a file put twice under one name must have the same bytes.
 
 mod avro;
+mod directory;
 mod encoding;
 mod merge;
 mod target;
@@ -11,5 +12,6 @@ mod writer;
 pub use self::avro::avro_refusal;
 pub use self::encoding::{Compression, FileEncoding, FileFormat, Statistics};
 pub use self::merge::FileMerger;
+pub(crate) use self::target::classify;
 pub use self::target::{FileTarget, Listed, Provider};
 pub use self::writer::FileWriter;

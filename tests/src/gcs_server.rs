@@ -90,7 +90,19 @@ impl GcsServer {
     /// The next `writes` (puts, parts, completions, deletes) are executed, but the connection is
     /// cut before the answer.
     pub fn lose_answers(&self, writes: u32) {
-        lock(&self.shared.faults).lose = writes;
+        self.lose_answers_of("", writes);
+    }
+
+    /// As [`GcsServer::lose_answers`], of the next `writes` whose path has `part` in it.
+    pub fn lose_answers_of(&self, part: &str, writes: u32) {
+        let mut faults = lock(&self.shared.faults);
+        faults.lose = writes;
+        part.clone_into(&mut faults.lose_of);
+    }
+
+    /// How many answers are yet to be lost.
+    pub fn to_be_lost(&self) -> u32 {
+        lock(&self.shared.faults).lose
     }
 
     /// After so many requests all are refused with status 503, until [`GcsServer::heal`]; with `lose`,
@@ -131,7 +143,8 @@ impl GcsServer {
 /// Executes a request; an error cuts the connection.
 async fn respond(shared: Arc<Shared>, head: Parts, body: Bytes) -> io::Result<Answer> {
     let writes = matches!(head.method, Method::PUT | Method::POST | Method::DELETE);
-    let fate = lock(&shared.faults).next(writes);
+    let path = percent_encoding::percent_decode_str(head.uri.path()).decode_utf8_lossy();
+    let fate = lock(&shared.faults).next(writes, &path);
     if !fate.delay.is_zero() {
         tokio::time::sleep(fate.delay).await;
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use kappa_sql::ast::{Name, Properties};
 use kappa_sql::column;
 use kappa_sql::error::{Error, Result};
+use kappa_storage::delta;
 use kappa_storage::files::{
     Compression, FileEncoding, FileFormat, Provider, Statistics, avro_refusal,
 };
@@ -78,6 +79,26 @@ const FILES: [&str; 22] = [
     "ACCOUNT",
 ];
 
+/// What only sinks of Delta Lake tables understand.
+const DELTA: [&str; 2] = ["MODE", "SCHEMA_EVOLUTION"];
+
+/// What a Delta Lake table has no use for, and what to do instead.
+const NOT_DELTA: [(&str, &str); 7] = [
+    (
+        "PARTITION_PATH",
+        "take PARTITION_BY, and a column of the query for a part of a time",
+    ),
+    (
+        "PARTITION_GRACE",
+        "it is for PARTITION_PATH, which a Delta Lake table does not have",
+    ),
+    ("FILE_PREFIX", "the table's log has the names of its files"),
+    ("COMMIT_OBJECTS", "the table's log has the commits"),
+    ("COMPACT_SIZE", "OPTIMIZE of Delta Lake merges the files of a table"),
+    ("COMPACT_AFTER", "OPTIMIZE of Delta Lake merges the files of a table"),
+    ("COMPACT_GRACE", "OPTIMIZE of Delta Lake merges the files of a table"),
+];
+
 /// What a sink's statement asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct SinkOptions {
@@ -120,15 +141,32 @@ pub(crate) enum SinkKind {
         /// Least time between two commits, in milliseconds.
         interval_ms: i64,
     },
+    /// Into a table of Delta Lake.
+    Delta {
+        path: String,
+        /// Settings of the object store, by object_store's names.
+        settings: BTreeMap<String, String>,
+        options: DeltaOptions,
+        writer: WriterOptions,
+    },
     /// Nowhere: they are counted. To measure or try a query without what it writes.
     Blackhole,
+}
+
+/// How a table of Delta Lake is written.
+#[derive(Clone, Debug)]
+pub(crate) struct DeltaOptions {
+    pub(crate) mode: delta::Mode,
+    /// Columns that partition the table.
+    pub(crate) partition_by: Vec<String>,
+    pub(crate) schema_evolution: bool,
 }
 
 impl SinkKind {
     /// Where to, for people.
     pub(crate) fn place(&self) -> String {
         match self {
-            Self::Files { path, .. } => path.clone(),
+            Self::Files { path, .. } | Self::Delta { path, .. } => path.clone(),
             Self::Postgres { options, .. } => options.place(),
             Self::Snowflake { options, .. } | Self::Streaming { options, .. } => options.place(),
             Self::Blackhole => "blackhole".to_owned(),
@@ -138,7 +176,9 @@ impl SinkKind {
     /// How its files are made, if it takes files.
     pub(crate) fn writer(&self) -> Option<&WriterOptions> {
         match self {
-            Self::Files { writer, .. } | Self::Snowflake { writer, .. } => Some(writer),
+            Self::Files { writer, .. }
+            | Self::Snowflake { writer, .. }
+            | Self::Delta { writer, .. } => Some(writer),
             Self::Postgres { .. } | Self::Streaming { .. } | Self::Blackhole => None,
         }
     }
@@ -317,10 +357,74 @@ fn files(
     connector: &str,
     provider: Provider,
 ) -> Result<SinkKind> {
-    let known = [&COMMON[..], &FILES[..]].concat();
-    if let Some(error) = with.unknown(&known) {
+    let encoding = encoding(with)?;
+    if encoding.format == FileFormat::Delta {
+        return delta(with, name, shape, connector, provider, encoding);
+    }
+    if let Some(property) = DELTA.iter().find_map(|name| with.get(name)) {
+        let message = format!("{} is for FORMAT = 'DELTA'", property.name);
+        return Err(Error::invalid(message).at(property.name_span));
+    }
+    if let Some(error) = with.unknown(&[&COMMON[..], &FILES[..]].concat()) {
         return Err(error);
     }
+    let (path, settings) = place(with, name, connector, provider)?;
+    let prefix = match with.string("FILE_PREFIX")? {
+        None => name.value.to_lowercase(),
+        Some(prefix) => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if let Some(property) = with.get("FILE_PREFIX")
+                && (prefix.is_empty()
+                    || prefix.starts_with(['.', '_'])
+                    || !prefix.chars().all(plain))
+            {
+                return Err(property.error(
+                    "FILE_PREFIX takes letters, digits, -, _ and ., and begins with none of _ and .",
+                ));
+            }
+            prefix.to_owned()
+        }
+    };
+    let mut fields = shape.schema.fields().iter();
+    if let (FileFormat::Csv, Some(nested)) = (
+        encoding.format,
+        fields.find(|field| field.data_type().is_nested()),
+    ) {
+        let column = nested.name();
+        let error = Error::invalid(format!("CSV has no way to write {column}, which is nested"));
+        let error = error.hint("take its parts in a query, or FORMAT = 'JSON' or 'PARQUET'");
+        return Err(match with.get("FORMAT") {
+            Some(property) => error.at(property.value_span),
+            None => error,
+        });
+    }
+    if encoding.format == FileFormat::Avro
+        && let Some(refusal) = avro_refusal(&shape.schema)
+    {
+        let error = Error::invalid(refusal).hint("give it another name or type in a query");
+        return Err(match with.get("FORMAT") {
+            Some(property) => error.at(property.value_span),
+            None => error,
+        });
+    }
+    let writer = writer(with, encoding)?;
+    Ok(SinkKind::Files {
+        path,
+        prefix,
+        commits: with.bool("COMMIT_OBJECTS")?.unwrap_or(true),
+        compact: compact(with, writer.roll.grace_ms)?,
+        settings,
+        writer: partitions(with, writer, &shape.schema)?,
+    })
+}
+
+/// Where files go, and the settings of the object store there.
+fn place(
+    with: &Properties,
+    name: &Name,
+    connector: &str,
+    provider: Provider,
+) -> Result<(String, BTreeMap<String, String>)> {
     let path = with
         .required_string("PATH")
         .map_err(|error| error.or_at(name.span))?
@@ -356,46 +460,108 @@ fn files(
             _ => {}
         }
     }
-    let prefix = match with.string("FILE_PREFIX")? {
-        None => name.value.to_lowercase(),
-        Some(prefix) => {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            if let Some(property) = with.get("FILE_PREFIX")
-                && (prefix.is_empty()
-                    || prefix.starts_with(['.', '_'])
-                    || !prefix.chars().all(plain))
-            {
-                return Err(property.error(
-                    "FILE_PREFIX takes letters, digits, -, _ and ., and begins with none of _ and .",
-                ));
-            }
-            prefix.to_owned()
-        }
+    Ok((path, settings))
+}
+
+fn delta(
+    with: &Properties,
+    name: &Name,
+    shape: &RowShape,
+    connector: &str,
+    provider: Provider,
+    encoding: FileEncoding,
+) -> Result<SinkKind> {
+    let refuse = |property: &str, hint: &str| match with.get(property) {
+        None => Ok(()),
+        Some(property) => Err(Error::invalid(format!(
+            "{} is not for FORMAT 'DELTA'",
+            property.name
+        ))
+        .at(property.name_span)
+        .hint(hint)),
     };
-    let encoding = encoding(with)?;
-    let mut fields = shape.schema.fields().iter();
-    if let (FileFormat::Csv, Some(nested)) = (
-        encoding.format,
-        fields.find(|field| field.data_type().is_nested()),
-    ) {
-        let column = nested.name();
-        let error = Error::invalid(format!("CSV has no way to write {column}, which is nested"));
-        let error = error.hint("take its parts in a query, or FORMAT = 'JSON' or 'PARQUET'");
-        return Err(match with.get("FORMAT") {
-            Some(property) => error.at(property.value_span),
-            None => error,
-        });
+    for (property, hint) in NOT_DELTA {
+        refuse(property, hint)?;
     }
-    if encoding.format == FileFormat::Avro
-        && let Some(refusal) = avro_refusal(&shape.schema)
+    if let Some(error) = with.unknown(&[&COMMON[..], &FILES[..], &DELTA[..]].concat()) {
+        return Err(error);
+    }
+    let (path, settings) = place(with, name, connector, provider)?;
+    let modes = delta::Mode::ALL.map(|(name, _)| name);
+    let usual = match shape.keys.is_empty() {
+        true => delta::Mode::Append,
+        false => delta::Mode::Merge,
+    };
+    let mode = with.one_of("MODE", &modes)?;
+    let mode = mode.map_or(usual, |mode| named(&delta::Mode::ALL, mode, usual));
+    let merged = mode == delta::Mode::Merge;
+    let keys = || {
+        shape
+            .keys
+            .iter()
+            .filter_map(|key| shape.schema.field_with_name(key).ok())
+    };
+    if let Some(property) = with.get("MODE")
+        && merged
+        && shape.keys.is_empty()
     {
-        let error = Error::invalid(refusal).hint("give it another name or type in a query");
-        return Err(match with.get("FORMAT") {
-            Some(property) => error.at(property.value_span),
-            None => error,
-        });
+        let error = property.error("MODE 'merge' needs a table with a primary key");
+        return Err(error.hint("take MODE = 'append' for a stream"));
     }
-    let writer = WriterOptions {
+    if let (true, Some(key)) = (merged, keys().find(|key| key.data_type().is_nested())) {
+        let message = format!("{} is nested, and rows cannot be merged by it", key.name());
+        let error = Error::invalid(message).at(name.span);
+        return Err(error.hint("take MODE = 'append', or a key of another type in a query"));
+    }
+    if merged {
+        refuse(
+            "MAX_OPEN_PARTITIONS",
+            "merged rows are in one file until they are merged",
+        )?;
+    }
+    if encoding.statistics == Statistics::None
+        && let Some(property) = with.get("STATISTICS")
+    {
+        let error =
+            property.error("the log of a Delta Lake table has what the files say of their values");
+        return Err(error.hint("take STATISTICS = 'CHUNK' or 'PAGE'"));
+    }
+    let writer = writer(with, encoding)?;
+    let mut writer = partitions(with, writer, &shape.schema)?;
+    if let Some(property) = with.get("PARTITION_BY") {
+        for column in &writer.partition_by {
+            let field = shape.schema.field_with_name(column);
+            let fits = |field: &Field| {
+                !field.data_type().is_nested() && *field.data_type() != DataType::Binary
+            };
+            if !field.is_ok_and(fits) || writer.without.contains(column) {
+                let message = format!("PARTITION_BY: a table cannot be partitioned by {column}");
+                return Err(property.error(message));
+            }
+        }
+    }
+    let partition_by = writer.partition_by.clone();
+    if merged {
+        // The table is partitioned, not the changes.
+        writer.partition_by = Vec::new();
+        writer.open_max = 1;
+        writer.sequence = true;
+    }
+    Ok(SinkKind::Delta {
+        path,
+        settings,
+        options: DeltaOptions {
+            mode,
+            partition_by,
+            schema_evolution: with.bool("SCHEMA_EVOLUTION")?.unwrap_or(false),
+        },
+        writer,
+    })
+}
+
+/// How files are written, in no directories yet.
+fn writer(with: &Properties, encoding: FileEncoding) -> Result<WriterOptions> {
+    Ok(WriterOptions {
         encoding,
         without: without(with, true)?,
         sequence: false,
@@ -407,14 +573,6 @@ fn files(
                 .unwrap_or(OPEN_MAX),
         )
         .unwrap_or(1),
-    };
-    Ok(SinkKind::Files {
-        path,
-        prefix,
-        commits: with.bool("COMMIT_OBJECTS")?.unwrap_or(true),
-        compact: compact(with, writer.roll.grace_ms)?,
-        settings,
-        writer: partitions(with, writer, &shape.schema)?,
     })
 }
 
@@ -486,14 +644,14 @@ fn encoding(with: &Properties) -> Result<FileEncoding> {
     let format = named(&FileFormat::ALL, format, FileFormat::Parquet);
     let mut encoding = FileEncoding::of(format);
     let codecs: &[&str] = match format {
-        FileFormat::Parquet => &["NONE", "SNAPPY", "GZIP", "ZSTD"],
+        FileFormat::Parquet | FileFormat::Delta => &["NONE", "SNAPPY", "GZIP", "ZSTD"],
         FileFormat::Avro => &["NONE", "SNAPPY", "DEFLATE", "GZIP", "ZSTD"],
         FileFormat::Json | FileFormat::Csv => &["NONE", "GZIP", "ZSTD"],
     };
     if let Some(codec) = with.one_of("COMPRESSION", codecs)? {
         encoding.compression = named(&Compression::ALL, codec, encoding.compression);
     }
-    if format != FileFormat::Parquet {
+    if !format.is_parquet() {
         for property in ["ROW_GROUP_ROWS", "DICTIONARY", "STATISTICS"] {
             if let Some(property) = with.get(property) {
                 return Err(Error::invalid(format!("{} is for Parquet", property.name))

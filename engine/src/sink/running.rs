@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use kappa_sql::ast::{Name, Properties, SinkInput, Statement};
 use kappa_sql::catalog::Catalog;
 use kappa_sql::planner::{ContinuousPlan, Target as PlanTarget, plan_query, plan_select_all};
+use kappa_storage::delta::{self, Delta};
 use kappa_storage::files::FileTarget;
 use kappa_storage::postgres::{self, Postgres};
 use kappa_storage::snowflake::{self, Snowflake, Streaming};
@@ -419,21 +420,61 @@ pub(crate) fn target(
             settings,
             writer,
             ..
+        } => Some(Target::Files(FilesTarget {
+            target: file_target(engine, path, settings)?,
+            owner: Owner {
+                prefix: prefix.clone(),
+                mark: sink.mark.clone(),
+            },
+            extension: writer.encoding.extension(),
+            commits: *commits,
+        })),
+        SinkKind::Delta {
+            path,
+            settings,
+            options,
+            writer,
         } => {
-            // Settings of the process stand under those of the statement.
-            let mut all = engine.inner.config.store_settings(path)?;
-            all.extend(settings.clone());
-            Some(Target::Files(FilesTarget {
-                target: FileTarget::open(path, &all)?,
-                owner: Owner {
-                    prefix: prefix.clone(),
-                    mark: sink.mark.clone(),
+            let mut given = shape.columns_without(&writer.without);
+            let merged = options.mode == delta::Mode::Merge;
+            if merged {
+                // Whether a row is gone is no column of the table.
+                given.pop();
+            }
+            let spec = delta::Spec {
+                sink: name,
+                mark,
+                schema: Arc::new(shape.schema.project(&given)?),
+                keys: match merged {
+                    true => shape.keys.clone(),
+                    false => Vec::new(),
                 },
-                extension: writer.encoding.extension(),
-                commits: *commits,
-            }))
+                partition_by: options.partition_by.clone(),
+                mode: options.mode,
+                schema_evolution: options.schema_evolution,
+                encoding: writer.encoding,
+            };
+            let place = file_target(engine, path, settings)?;
+            Some(Target::Delta(Box::new(Delta::try_new(place, spec)?)))
         }
     })
+}
+
+/// A place for files, with the statement's settings over those of the process.
+fn file_target(
+    engine: &Engine,
+    path: &str,
+    settings: &BTreeMap<String, String>,
+) -> Result<FileTarget> {
+    let config = &engine.inner.config;
+    let mut all = match Provider::of(path) {
+        Some(Provider::S3) => config.settings("s3.")?,
+        Some(Provider::Gcs) => config.settings("gcs.")?,
+        Some(Provider::Azure) => config.settings("azure.")?,
+        Some(Provider::Local) | None => BTreeMap::new(),
+    };
+    all.extend(settings.clone());
+    Ok(FileTarget::open(path, &all)?)
 }
 
 impl Running {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use kappa_storage::delta::{DataFile, Delta};
 use kappa_storage::files::FileTarget;
 use kappa_storage::postgres::Postgres;
 use kappa_storage::snowflake::{
@@ -38,6 +39,8 @@ pub(crate) enum Target {
     Snowflake(Box<Snowflake>),
     /// A table of Snowflake, row by row.
     Streaming(Box<StreamingTarget>),
+    /// A table of Delta Lake, in a directory or a bucket.
+    Delta(Box<Delta>),
 }
 
 /// How far a target has come, by its own count; 0 when it has nothing yet.
@@ -84,6 +87,7 @@ impl Target {
                 all: 0,
                 newest: target.streaming.open(&cursor.channels).await?,
             })),
+            Self::Delta(delta) => Ok(Some(whole(Box::pin(delta.open()).await?))),
         }
     }
 
@@ -120,6 +124,21 @@ impl Target {
                     ..Committed::default()
                 })
             }
+            Self::Delta(delta) => {
+                let files: Vec<DataFile> = (unit.files.iter().zip(paths))
+                    .map(|(file, path)| DataFile {
+                        place: file.place.clone(),
+                        path: path.clone(),
+                        bytes: file.bytes,
+                    })
+                    .collect();
+                Box::pin(delta.commit(number, &files)).await?;
+                Ok(Committed {
+                    rows: unit.rows(),
+                    files: files.len() as u64,
+                    ..Committed::default()
+                })
+            }
             Self::Postgres(_) | Self::Streaming(_) => Err(Error::Internal("it takes rows".into())),
         }
     }
@@ -129,7 +148,9 @@ impl Target {
         match self {
             Self::Postgres(target) => target.commit(epochs).await,
             Self::Streaming(target) => target.commit(epochs).await,
-            Self::Files(_) | Self::Snowflake(_) => Err(Error::Internal("it takes units".into())),
+            Self::Files(_) | Self::Snowflake(_) | Self::Delta(_) => {
+                Err(Error::Internal("it takes units".into()))
+            }
         }
     }
 }

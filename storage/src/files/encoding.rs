@@ -19,6 +19,8 @@ pub enum FileFormat {
     Csv,
     /// Avro's object container file.
     Avro,
+    /// Parquet with the types of a Delta Lake table, whose log is not the file's business.
+    Delta,
 }
 
 /// How a file's bytes are made smaller.
@@ -69,12 +71,18 @@ impl FileFormat {
         ("JSON", Self::Json),
         ("CSV", Self::Csv),
         ("AVRO", Self::Avro),
+        ("DELTA", Self::Delta),
     ];
+
+    /// Whether files of it are Parquet files.
+    pub fn is_parquet(self) -> bool {
+        matches!(self, Self::Parquet | Self::Delta)
+    }
 
     /// How files of it are compressed unless somebody says otherwise.
     pub fn default_compression(self) -> Compression {
         match self {
-            Self::Parquet => Compression::Zstd,
+            Self::Parquet | Self::Delta => Compression::Zstd,
             // Zstandard is younger than many readers of Avro.
             Self::Avro => Compression::Gzip,
             Self::Json | Self::Csv => Compression::None,
@@ -117,7 +125,7 @@ impl FileEncoding {
     /// What files of it end with.
     pub fn extension(&self) -> &'static str {
         match (self.format, self.compression) {
-            (FileFormat::Parquet, _) => "parquet",
+            (FileFormat::Parquet | FileFormat::Delta, _) => "parquet",
             (FileFormat::Avro, _) => "avro",
             (FileFormat::Json, Compression::Gzip) => "jsonl.gz",
             (FileFormat::Json, Compression::Zstd) => "jsonl.zst",
@@ -129,7 +137,7 @@ impl FileEncoding {
     }
 
     /// What the Parquet writer is told.
-    pub(super) fn parquet(&self) -> WriterProperties {
+    pub(crate) fn parquet(&self) -> WriterProperties {
         let codec = match self.compression {
             Compression::None => Codec::UNCOMPRESSED,
             Compression::Snappy => Codec::SNAPPY,

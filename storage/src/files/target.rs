@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,7 +17,9 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, WriteMultipart,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use url::Url;
 
+use super::directory::{DirectoryStore, copy_durably, create_durably};
 use crate::{Error, Result};
 
 /// Bytes of a file from which it is put in parts.
@@ -136,6 +136,43 @@ impl FileTarget {
     /// As the user wrote it.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The store that it is in, from its root, and its URL there, with a `/` at its end. A directory is
+    /// made if absent.
+    pub(crate) fn store(&self) -> Result<(Arc<dyn ObjectStore>, Url)> {
+        match &self.place {
+            Place::Directory(directory) => {
+                let made = std::fs::create_dir_all(directory);
+                let found = made.and_then(|()| directory.canonicalize());
+                let found = found.map_err(|error| {
+                    Error::retryable(format!("make the directory {}", directory.display()), error)
+                })?;
+                let url = Url::from_directory_path(&found);
+                let url = url.map_err(|()| Error::User(format!("{} has no URL", self.path)))?;
+                Ok((Arc::new(DirectoryStore::default()), url))
+            }
+            Place::Store { store, prefix } => {
+                let scheme = match Provider::of(&self.path) {
+                    Some(Provider::Gcs) => "gs",
+                    Some(Provider::Azure) => "az",
+                    _ => "s3",
+                };
+                let rest = self.path.split_once("://").map_or("", |(_, rest)| rest);
+                let bucket = rest.split('/').next().unwrap_or_default();
+                let wrong = |error: &dyn fmt::Display| {
+                    Error::User(format!("PATH '{}': {error}", self.path))
+                };
+                let url = Url::parse(&format!("{scheme}://{bucket}/"));
+                let mut url = url.map_err(|error| wrong(&error))?;
+                url.path_segments_mut()
+                    .map_err(|()| wrong(&"not a bucket"))?
+                    .pop_if_empty()
+                    .extend(prefix.parts().map(|part| part.as_ref().to_owned()))
+                    .push("");
+                Ok((Arc::clone(store), url))
+            }
+        }
     }
 
     /// Puts a local file into its place under `name`, which may have `/`s. It appears whole or not
@@ -479,53 +516,16 @@ pub(crate) fn classify(what: String, error: &object_store::Error) -> Error {
         | E::NotFound { .. }
         | E::InvalidPath { .. }
         | E::NotSupported { .. } => Error::external(what, error),
+        E::Generic { source, .. } if is_refused_list(source.as_ref()) => {
+            Error::external(what, error)
+        }
         _ => Error::retryable(what, error),
     }
 }
 
-/// Copies beside the destination, syncs, renames, and syncs the directory.
-fn copy_durably(from: &Path, to: &Path) -> std::io::Result<()> {
-    let directory = to.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let temporary = temporary(to);
-    {
-        let mut reader = File::open(from)?;
-        let mut writer = File::create(&temporary)?;
-        std::io::copy(&mut reader, &mut writer)?;
-        writer.flush()?;
-        writer.sync_all()?;
-    }
-    std::fs::rename(&temporary, to)?;
-    File::open(directory)?.sync_all()
-}
-
-/// Writes a file that must not be there yet; or returns the bytes of the one that is.
-fn create_durably(to: &Path, bytes: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
-    let directory = to.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let temporary = temporary(to);
-    {
-        let mut writer = File::create(&temporary)?;
-        writer.write_all(bytes)?;
-        writer.sync_all()?;
-    }
-    // A link, unlike a rename, does not replace.
-    let linked = std::fs::hard_link(&temporary, to);
-    std::fs::remove_file(&temporary)?;
-    match linked {
-        Ok(()) => {
-            File::open(directory)?.sync_all()?;
-            Ok(None)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            std::fs::read(to).map(Some)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn temporary(to: &Path) -> PathBuf {
-    let mut temporary = to.as_os_str().to_owned();
-    temporary.push(".tmp");
-    PathBuf::from(temporary)
+/// Whether a list was refused: the library has no kind of error for that, and only its words tell.
+fn is_refused_list(error: &(dyn std::error::Error + Send + Sync)) -> bool {
+    let text = error.to_string();
+    let refusals = ["401 Unauthorized", "403 Forbidden", "404 Not Found"];
+    text.contains("list request") && refusals.iter().any(|status| text.contains(status))
 }

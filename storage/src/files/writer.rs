@@ -15,6 +15,7 @@ use parquet::arrow::ArrowWriter;
 
 use super::avro::AvroRows;
 use super::encoding::{Compression, FileEncoding, FileFormat};
+use crate::delta::{cast_rows, table_schema};
 use crate::{Error, Result};
 
 /// A file that is being written.
@@ -23,6 +24,8 @@ pub struct FileWriter {
     file: File,
     written: Arc<AtomicU64>,
     rows: Rows,
+    /// The columns that rows are cast to first, if any.
+    cast: Option<SchemaRef>,
 }
 
 /// The file's bytes, counted.
@@ -51,11 +54,15 @@ impl FileWriter {
             inner: BufWriter::new(file.try_clone().map_err(|error| fail(&error))?),
             written: Arc::clone(&written),
         };
+        let cast = match encoding.format {
+            FileFormat::Delta => Some(table_schema(schema)?),
+            FileFormat::Parquet | FileFormat::Json | FileFormat::Csv => None,
+        };
         let rows = match encoding.format {
-            FileFormat::Parquet => {
-                let writer =
-                    ArrowWriter::try_new(counted, schema.clone(), Some(encoding.parquet()))
-                        .map_err(|error| Error::external(what(path), error))?;
+            FileFormat::Parquet | FileFormat::Delta => {
+                let schema = cast.as_ref().unwrap_or(schema).clone();
+                let writer = ArrowWriter::try_new(counted, schema, Some(encoding.parquet()))
+                    .map_err(|error| Error::external(what(path), error))?;
                 Rows::Parquet(Box::new(writer))
             }
             FileFormat::Json => Rows::Json(Box::new(
@@ -78,12 +85,18 @@ impl FileWriter {
             file,
             written,
             rows,
+            cast,
         })
     }
 
     /// Adds rows.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let fail = |error: &dyn fmt::Display| Error::retryable(what(&self.path), error);
+        let cast = match &self.cast {
+            Some(schema) => Some(cast_rows(batch, schema).map_err(|error| fail(&error))?),
+            None => None,
+        };
+        let batch = cast.as_ref().unwrap_or(batch);
         match &mut self.rows {
             Rows::Parquet(writer) => writer.write(batch).map_err(|error| fail(&error))?,
             Rows::Json(writer) => writer.write(batch).map_err(|error| fail(&error))?,

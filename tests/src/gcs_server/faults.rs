@@ -11,6 +11,8 @@ pub(super) struct Faults {
     pub(super) refuse: bool,
     pub(super) throttle: u32,
     pub(super) lose: u32,
+    /// Part of the paths whose answers are to be lost.
+    pub(super) lose_of: String,
     pub(super) delay: Duration,
     /// Requests until all are refused, and whether the last before is not answered.
     pub(super) cut: Option<(u32, bool)>,
@@ -26,7 +28,7 @@ pub(super) struct Fate {
 }
 
 impl Faults {
-    pub(super) fn next(&mut self, writes: bool) -> Fate {
+    pub(super) fn next(&mut self, writes: bool, path: &str) -> Fate {
         self.requests += 1;
         let mut fate = Fate {
             delay: self.delay,
@@ -43,7 +45,7 @@ impl Faults {
         } else if self.throttle > 0 {
             self.throttle -= 1;
             fate.refusal = Some((StatusCode::TOO_MANY_REQUESTS, "SlowDown"));
-        } else if writes && self.lose > 0 {
+        } else if writes && self.lose > 0 && path.contains(&self.lose_of) {
             self.lose -= 1;
             fate.lose = true;
         }

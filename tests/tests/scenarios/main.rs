@@ -10,6 +10,7 @@ mod bad_input;
 mod benchmarks;
 mod broker;
 mod compaction;
+mod delta;
 mod fan_out;
 mod full_disk;
 mod garbage;
