@@ -94,9 +94,18 @@ const NOT_DELTA: [(&str, &str); 7] = [
     ),
     ("FILE_PREFIX", "the table's log has the names of its files"),
     ("COMMIT_OBJECTS", "the table's log has the commits"),
-    ("COMPACT_SIZE", "OPTIMIZE of Delta Lake merges the files of a table"),
-    ("COMPACT_AFTER", "OPTIMIZE of Delta Lake merges the files of a table"),
-    ("COMPACT_GRACE", "OPTIMIZE of Delta Lake merges the files of a table"),
+    (
+        "COMPACT_SIZE",
+        "OPTIMIZE of Delta Lake merges the files of a table",
+    ),
+    (
+        "COMPACT_AFTER",
+        "OPTIMIZE of Delta Lake merges the files of a table",
+    ),
+    (
+        "COMPACT_GRACE",
+        "OPTIMIZE of Delta Lake merges the files of a table",
+    ),
 ];
 
 /// What a sink's statement asks for.

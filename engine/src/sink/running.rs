@@ -392,8 +392,7 @@ pub(crate) fn target(
             };
             let mut snowflake = Snowflake::try_new(options, target, now)?;
             if let Some(url) = options.stage_url() {
-                let bucket = FileTarget::open(url, &engine.inner.config.store_settings(url)?)?;
-                snowflake = snowflake.with_bucket(bucket);
+                snowflake = snowflake.with_bucket(file_target(engine, url, &BTreeMap::new())?);
             }
             Some(Target::Snowflake(Box::new(snowflake)))
         }
@@ -466,13 +465,7 @@ fn file_target(
     path: &str,
     settings: &BTreeMap<String, String>,
 ) -> Result<FileTarget> {
-    let config = &engine.inner.config;
-    let mut all = match Provider::of(path) {
-        Some(Provider::S3) => config.settings("s3.")?,
-        Some(Provider::Gcs) => config.settings("gcs.")?,
-        Some(Provider::Azure) => config.settings("azure.")?,
-        Some(Provider::Local) | None => BTreeMap::new(),
-    };
+    let mut all = engine.inner.config.store_settings(path)?;
     all.extend(settings.clone());
     Ok(FileTarget::open(path, &all)?)
 }

@@ -66,7 +66,7 @@ pub struct FileEncoding {
 
 impl FileFormat {
     /// The formats by their names in SQL.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("PARQUET", Self::Parquet),
         ("JSON", Self::Json),
         ("CSV", Self::Csv),

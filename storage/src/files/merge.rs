@@ -51,7 +51,9 @@ impl FileMerger {
     pub fn create(encoding: &FileEncoding, path: &Path, schema: &SchemaRef) -> Result<Self> {
         let what = || format!("write the file {}", path.display());
         let out = match encoding.format {
-            FileFormat::Parquet => Out::Rows(Box::new(FileWriter::create(encoding, path, schema)?)),
+            FileFormat::Parquet | FileFormat::Delta => {
+                Out::Rows(Box::new(FileWriter::create(encoding, path, schema)?))
+            }
             FileFormat::Json | FileFormat::Csv | FileFormat::Avro => {
                 let compression = match encoding.format {
                     // Of its blocks, not of the file.
@@ -162,7 +164,7 @@ fn header(encoding: &FileEncoding, schema: &SchemaRef) -> arrow::error::Result<V
         FileFormat::Avro => {
             AvroRows::create(encoding.compression, schema, &mut header)?.finish()?;
         }
-        FileFormat::Json | FileFormat::Parquet => {}
+        FileFormat::Json | FileFormat::Parquet | FileFormat::Delta => {}
     }
     Ok(header)
 }
@@ -252,7 +254,9 @@ mod tests {
                 assert_eq!(bytes, at("merged").metadata().unwrap().len());
                 let all = make(0..20_000);
                 match format {
-                    FileFormat::Parquet => assert_eq!(parquet(&at("merged")), all),
+                    FileFormat::Parquet | FileFormat::Delta => {
+                        assert_eq!(parquet(&at("merged")), all);
+                    }
                     FileFormat::Avro => {
                         assert_eq!(avro(&at("merged")).columns(), all.columns());
                     }

@@ -56,7 +56,7 @@ impl FileWriter {
         };
         let cast = match encoding.format {
             FileFormat::Delta => Some(table_schema(schema)?),
-            FileFormat::Parquet | FileFormat::Json | FileFormat::Csv => None,
+            FileFormat::Parquet | FileFormat::Json | FileFormat::Csv | FileFormat::Avro => None,
         };
         let rows = match encoding.format {
             FileFormat::Parquet | FileFormat::Delta => {
