@@ -161,12 +161,14 @@ def read_pyarrow(asked, store, root, paths):
 
 def directories(path):
     pairs = [part.partition("=") for part in path.split("/")[:-1] if "=" in part]
-    return [(name, unquote(value)) for name, _, value in pairs]
+    none = "__HIVE_DEFAULT_PARTITION__"
+    return [(name, None if value == none else unquote(value)) for name, _, value in pairs]
 
 
 def read_csv(stream, schema):
     return pyarrow.csv.read_csv(
         stream,
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=schema, strings_can_be_null=True, quoted_strings_can_be_null=False
         ),

@@ -44,7 +44,14 @@ impl std::fmt::Debug for Account {
 impl Account {
     /// That of the server `snowflake`.
     pub fn of_server(server: &Server) -> Self {
-        let names = ["ACCOUNT", "URL", "USER", "PRIVATE_KEY_FILE", "DATABASE", "SCHEMA"];
+        let names = [
+            "ACCOUNT",
+            "URL",
+            "USER",
+            "PRIVATE_KEY_FILE",
+            "DATABASE",
+            "SCHEMA",
+        ];
         let pairs = names.map(|name| (name, server.value(name).to_owned()));
         Self {
             properties: BTreeMap::from(pairs),
@@ -115,12 +122,9 @@ impl Account {
         };
         // Snowflake lets in nobody whose clock is wrong.
         let clock = SystemClock::new();
-        let mut session = Snowflake::try_new(
-            &self.options()?,
-            target,
-            Arc::new(move || clock.now_ms()),
-        )
-        .map_err(|error| error.to_string())?;
+        let mut session =
+            Snowflake::try_new(&self.options()?, target, Arc::new(move || clock.now_ms()))
+                .map_err(|error| error.to_string())?;
         let answer = session.query(sql).await.map_err(|error| error.to_string());
         session.close().await;
         Ok(answer?.rows().to_vec())

@@ -129,9 +129,7 @@ impl Targets {
     }
 
     fn s3_objects(&self, kappa: &Incarnation) -> Files {
-        kappa
-            .block_on(self.s3_bucket().objects("clicks"))
-            .unwrap()
+        kappa.block_on(self.s3_bucket().objects("clicks")).unwrap()
     }
 
     fn table(&self, kappa: &Incarnation, sql: &str) -> Table {
@@ -566,7 +564,10 @@ fn a_sink_that_is_too_far_behind_stops_its_feed() {
 fn snowflake_rows(kappa: &Incarnation, account: &Account, sql: &str) -> Table {
     let rows = kappa.block_on(account.query(sql)).unwrap().into_iter();
     let text = |cell: Option<String>| cell.unwrap_or_else(|| "NULL".to_owned());
-    sorted(rows.map(|row| row.into_iter().map(text).collect()).collect())
+    sorted(
+        rows.map(|row| row.into_iter().map(text).collect())
+            .collect(),
+    )
 }
 
 #[test]

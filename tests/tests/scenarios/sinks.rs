@@ -31,7 +31,7 @@ impl Place {
         Self::Bucket(Bucket::s3(server).unwrap())
     }
 
-    fn directory() -> Self {
+    pub(crate) fn directory() -> Self {
         Self::Directory(tempfile::tempdir().unwrap())
     }
 

@@ -15,8 +15,8 @@ use kappa_storage::Error;
 use kappa_storage::snowflake::{Committed, Snowflake, SnowflakeOptions, StagedFile, Target};
 use serde_json::json;
 
-pub(crate) use self::support::{Server, now_ms};
 use self::support::{Change, events};
+pub(crate) use self::support::{Server, now_ms};
 
 const ALL: &str = "SELECT ID, NAME FROM T ORDER BY ID, NAME";
 
