@@ -222,8 +222,8 @@ fn coerce(data_type: &DataType, json: &Json) -> Result<Value, ()> {
             let value_type = entry[1].data_type();
             let pairs = fields
                 .iter()
-                .map(|(k, v)| Ok((k.clone(), coerce(value_type, v)?)));
-            Value::Map(pairs.collect::<Result<_, _>>()?)
+                .map(|(k, v)| coerce(value_type, v).map(|value| (k.clone(), value)));
+            Value::Map(pairs.collect::<Result<_, ()>>()?)
         }
         (DataType::Struct(columns), Json::Object(fields)) => {
             let values = columns.iter().map(|column| {
@@ -328,11 +328,8 @@ fn as_json(json: &Json) -> Result<String, ()> {
         }
         Json::Object(fields) => {
             let field = |(name, value): &(String, Json)| {
-                Ok(format!(
-                    "{}:{}",
-                    serde_json::to_string(name).unwrap(),
-                    as_json(value)?
-                ))
+                let name = serde_json::to_string(name).unwrap();
+                as_json(value).map(|value| format!("{name}:{value}"))
             };
             format!(
                 "{{{}}}",
