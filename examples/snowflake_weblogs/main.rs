@@ -134,7 +134,9 @@ async fn run(targets: &Targets, settings: &Settings) -> Result<Sent, Box<dyn Err
     let requests = log::generate(settings.portions * settings.lines);
     println!("\n== Lines of log, the first:\n  {}", requests[0].to_line());
     for portion in requests.chunks(settings.lines) {
-        let headers = HEADERS.iter().map(|line| (0, portion[0].time_ms, (*line).to_owned()));
+        let headers = HEADERS
+            .iter()
+            .map(|line| (0, portion[0].time_ms, (*line).to_owned()));
         let lines: Vec<(usize, i64, String)> = headers
             .filter(|_| sent.lines.is_empty())
             .chain(portion.iter().map(|request| {
@@ -180,7 +182,12 @@ async fn run(targets: &Targets, settings: &Settings) -> Result<Sent, Box<dyn Err
 fn properties(targets: &Targets) -> BTreeMap<String, String> {
     let buckets = targets.s3.settings().iter().chain(targets.gcs.settings());
     let buckets = buckets.map(|(name, value)| ((*name).to_owned(), value.clone()));
-    targets.snowflake.settings().into_iter().chain(buckets).collect()
+    targets
+        .snowflake
+        .settings()
+        .into_iter()
+        .chain(buckets)
+        .collect()
 }
 
 /// What `pipeline.sql` has as `${NAME}`. An empty property is none.
@@ -232,7 +239,10 @@ async fn delivered(session: &mut Session, rows: usize) -> Result<(), Box<dyn Err
             return Err(format!("sink {}: {}", failed[0], failed[9]).into());
         }
         let delivered = rows.to_string();
-        if sinks.iter().any(|sink| sink[0] == TABLE && sink[4] == delivered) {
+        if sinks
+            .iter()
+            .any(|sink| sink[0] == TABLE && sink[4] == delivered)
+        {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

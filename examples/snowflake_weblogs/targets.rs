@@ -96,7 +96,9 @@ impl Targets {
             None => {
                 let server = gcs_server.insert(GcsServer::start());
                 let endpoint = server.endpoint();
-                told.push(format!("GCS        a server within this process at {endpoint}"));
+                told.push(format!(
+                    "GCS        a server within this process at {endpoint}"
+                ));
                 Bucket::gcs(server, "kappa")
             }
         };

@@ -75,13 +75,18 @@ async fn every_line_is_in_all_three_targets_once() {
         let batches = rows_of(&files).unwrap();
         let names: Vec<&str> = COLUMNS.split(", ").collect();
         let own = batches.iter().map(|batch| {
-            let columns = names.iter().map(|name| batch.schema().index_of(name).unwrap());
+            let columns = names
+                .iter()
+                .map(|name| batch.schema().index_of(name).unwrap());
             batch.project(&columns.collect::<Vec<_>>()).unwrap()
         });
         let rows = text::rows(&own.collect::<Vec<_>>()).unwrap();
         assert_eq!(sorted(rows), wanted, "{cloud}");
         let data = files.iter().filter(|(name, _)| name.ends_with(".parquet"));
-        assert!(data.clone().all(|(name, _)| name.starts_with("dt=2026-11-02/")));
+        assert!(
+            data.clone()
+                .all(|(name, _)| name.starts_with("dt=2026-11-02/"))
+        );
         let mut own: Vec<Vec<u8>> = data.map(|(_, bytes)| bytes.clone()).collect();
         own.sort();
         bytes.push(own);

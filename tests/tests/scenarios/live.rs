@@ -1,5 +1,5 @@
 //! The checks of other files once more, against real accounts, where the environment names one.
-//! `docs/sinks/README.md` says how to run them. Each works in a schema or a folder of its own, with
+//! `CONTRIBUTING.md` says how to run them. Each works in a schema or a folder of its own, with
 //! a name by chance, which is removed at the end; a test that finds no account says so.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
