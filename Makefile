@@ -22,15 +22,15 @@ done = printf '== done in %d s\n' $$((SECONDS - step_start)) >&2
 .PHONY: help demo snowflake-demo test lint bench bench-flink ksql-score kafka build setup-build setup-test servers
 
 help: ## lists the targets
-	@echo 'make demo        the weblogs pipeline on embedded topics, from nothing (first time: some 18 minutes)'
+	@echo 'make demo            the weblogs pipeline on embedded topics, from nothing (first time: some 18 minutes)'
 	echo 'make snowflake-demo  the same lines from Kafka into Snowflake, S3 and Google Cloud Storage at once'
-	echo 'make test        all tests, real servers included (Kafka, MinIO, PostgreSQL, Azurite, …)'
-	echo 'make lint        formatting, clippy and rustdoc, warnings being errors'
-	echo 'make bench       the benchmarks, in release mode; BENCH="…" passes arguments on'
-	echo 'make bench-flink beside Flink SQL on Nexmark, both reading one Kafka; BENCH="q0 q12" chooses'
-	echo "make ksql-score  ksqlDB's own cases in release mode; KSQL_CASES=DIR judges another folder"
-	echo 'make kafka       a Kafka broker on loopback to play with, until Ctrl-C'
-	echo 'make build       everything that the demo and the tests run'
+	echo 'make test            all tests, real servers included (Kafka, MinIO, PostgreSQL, Azurite, …)'
+	echo 'make lint            formatting, clippy and rustdoc, warnings being errors'
+	echo 'make bench           the benchmarks, in release mode; BENCH="…" passes arguments on'
+	echo 'make bench-flink     beside Flink SQL on Nexmark, both reading one Kafka; BENCH="q0 q12" chooses'
+	echo "make ksql-score      ksqlDB's own cases in release mode; KSQL_CASES=DIR judges another folder"
+	echo 'make kafka           a Kafka broker on loopback to play with, until Ctrl-C'
+	echo 'make build           everything that the demo and the tests run'
 
 # Programs in release mode stand on a RocksDB that is optimised fully.
 bench bench-flink ksql-score: export KAPPA_BUILD := release
