@@ -24,7 +24,7 @@ use bytes::Bytes;
 use kappa_engine::record::NewRecords;
 use kappa_engine::{Clock, Config, Engine, Response, Session, SystemClock};
 use kappa_tests::account::Account;
-use kappa_tests::bucket::{Bucket, Objects};
+use kappa_tests::bucket::Objects;
 use kappa_tests::text;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 

@@ -1,8 +1,9 @@
 //! The example against the servers: all three targets have what a plain reading of the lines gives.
 
+use kappa_tests::bucket::Objects;
 use kappa_tests::text;
 
-use super::{HEADERS, Sent, Settings, TABLE, Targets, rows_of, run};
+use super::{HEADERS, Sent, Settings, TABLE, Targets, is_data, rows_of, run};
 
 /// The columns, in the order of [`fields`].
 const COLUMNS: &str = "TS, C_IP, CS_USERNAME, S_SITENAME, S_COMPUTERNAME, S_IP, S_PORT, CS_METHOD, \
@@ -38,7 +39,7 @@ fn sorted(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
 
 #[tokio::test]
 async fn every_line_is_in_all_three_targets_once() {
-    let Some(targets) = Targets::start().unwrap() else {
+    let Some(mut targets) = Targets::start().unwrap() else {
         return;
     };
     let settings = Settings {
@@ -46,51 +47,59 @@ async fn every_line_is_in_all_three_targets_once() {
         portions: 3,
         lines: 500,
     };
-    let sent = Box::pin(run(&targets, &settings)).await.unwrap();
-    assert_eq!(sent.lines.len(), 1500 + HEADERS.len());
-    let wanted = wanted(&sent);
+    // From Kafka, then from embedded topics into the same table.
+    let mut in_table = Vec::new();
+    for bootstrap_servers in [targets.bootstrap_servers.take(), None] {
+        targets.bootstrap_servers = bootstrap_servers;
+        let sent = Box::pin(run(&targets, &settings)).await.unwrap();
+        assert_eq!(sent.lines.len(), 1500 + HEADERS.len());
+        assert_eq!(sent.rows_before, in_table.len() as u64);
+        let wanted = wanted(&sent);
+        in_table.extend(wanted.clone());
+        let rows = rows_of_snowflake(&targets).await;
+        assert_eq!(rows.len(), in_table.len());
+        assert_eq!(rows, sorted(in_table.clone()));
+        let s3 = targets.s3.objects(&sent.folder).await.unwrap();
+        let gcs = targets.gcs.objects(&sent.folder).await.unwrap();
+        for (cloud, objects) in [("S3", &s3), ("GCS", &gcs)] {
+            assert_eq!(rows_of_files(objects), wanted, "{cloud}");
+            let mut files = objects.keys().filter(|name| is_data(name));
+            assert!(files.all(|name| name.starts_with("dt=2026-11-02/")));
+        }
+        assert_eq!(contents(&s3), contents(&gcs), "encoded once");
+    }
+    targets.stop().unwrap();
+}
 
-    let select = COLUMNS.replacen("TS", "REPLACE(TS::VARCHAR, ' ', 'T')", 1);
+async fn rows_of_snowflake(targets: &Targets) -> Vec<Vec<String>> {
+    let columns = COLUMNS.replacen("TS", "REPLACE(TS::VARCHAR, ' ', 'T')", 1);
     let schema = targets.snowflake.schema();
-    let answer = targets
-        .snowflake
-        .query(&format!("SELECT {select} FROM {schema}.{TABLE}"))
-        .await
-        .unwrap();
+    let sql = format!("SELECT {columns} FROM {schema}.{TABLE}");
     let text = |cell: Option<String>| cell.unwrap_or_else(|| "NULL".to_owned());
-    let rows = answer.into_iter().map(|row| {
+    let rows = targets.snowflake.query(&sql).await.unwrap().into_iter();
+    let rows = rows.map(|row| {
         let mut row: Vec<String> = row.into_iter().map(text).collect();
-        // Whole seconds: Snowflake writes the fraction out.
+        // The lines have whole seconds.
         row[0] = row[0].trim_end_matches(".000").to_owned();
         row
     });
-    let rows = sorted(rows.collect());
-    assert_eq!(rows.len(), wanted.len());
-    assert_eq!(rows, wanted, "Snowflake");
+    sorted(rows.collect())
+}
 
-    let files = [&targets.s3, &targets.gcs].map(|bucket| bucket.objects(&sent.folder));
-    let mut bytes = Vec::new();
-    for (cloud, files) in ["S3", "GCS"].into_iter().zip(files) {
-        let files = files.await.unwrap();
-        let batches = rows_of(&files).unwrap();
-        let names: Vec<&str> = COLUMNS.split(", ").collect();
-        let own = batches.iter().map(|batch| {
-            let columns = names
-                .iter()
-                .map(|name| batch.schema().index_of(name).unwrap());
-            batch.project(&columns.collect::<Vec<_>>()).unwrap()
-        });
-        let rows = text::rows(&own.collect::<Vec<_>>()).unwrap();
-        assert_eq!(sorted(rows), wanted, "{cloud}");
-        let data = files.iter().filter(|(name, _)| name.ends_with(".parquet"));
-        assert!(
-            data.clone()
-                .all(|(name, _)| name.starts_with("dt=2026-11-02/"))
-        );
-        let mut own: Vec<Vec<u8>> = data.map(|(_, bytes)| bytes.clone()).collect();
-        own.sort();
-        bytes.push(own);
-    }
-    assert_eq!(bytes[0], bytes[1], "encoded once");
-    targets.stop().unwrap();
+fn rows_of_files(objects: &Objects) -> Vec<Vec<String>> {
+    let batches = rows_of(objects).unwrap();
+    let own = batches.iter().map(|batch| {
+        let columns = COLUMNS.split(", ");
+        let columns = columns.map(|name| batch.schema().index_of(name).unwrap());
+        batch.project(&columns.collect::<Vec<_>>()).unwrap()
+    });
+    sorted(text::rows(&own.collect::<Vec<_>>()).unwrap())
+}
+
+/// The files' bytes without their names, in which the two sinks differ.
+fn contents(objects: &Objects) -> Vec<&[u8]> {
+    let files = objects.iter().filter(|(name, _)| is_data(name));
+    let mut contents: Vec<&[u8]> = files.map(|(_, bytes)| bytes.as_slice()).collect();
+    contents.sort();
+    contents
 }

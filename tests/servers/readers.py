@@ -124,7 +124,9 @@ def read_duckdb(asked, store, root, paths):
         options.append("header = true")
     if asked.columns:
         columns = ", ".join(f"{identifier(n)}: {quoted(t)}" for n, t in asked.columns.items())
-        options.append(f"columns = {{{columns}}}")
+        # By name: `columns` of read_csv would go by place.
+        option = "types" if asked.format == "csv" else "columns"
+        options.append(f"{option} = {{{columns}}}")
     names = ", ".join(quoted(scheme + path) for path in paths)
     sql = f"SELECT * FROM read_{asked.format}([{names}], {', '.join(options)})"
     return connection.sql(sql).to_arrow_table()
