@@ -77,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for target in &targets.told {
         println!("  {target}");
     }
-    let sent = run(&targets, &settings).await?;
+    let sent = Box::pin(run(&targets, &settings)).await?;
     println!("\n== Read back from the targets");
     let lines = sent.lines.len() - HEADERS.len();
     let rows = count(&targets.snowflake).await? - sent.rows_before;
@@ -154,7 +154,7 @@ async fn run(targets: &Targets, settings: &Settings) -> Result<Sent, Box<dyn Err
             settings.interval
         );
         let begun = clock.monotonic_ms();
-        tokio::time::timeout(PATIENCE, delivered(&mut session, rows))
+        tokio::time::timeout(PATIENCE, Box::pin(delivered(&mut session, rows)))
             .await
             .map_err(|_| format!("{TABLE} has no {rows} rows after {PATIENCE:?}"))??;
         let seconds = (clock.monotonic_ms() - begun) as f64 / 1000.0;
@@ -191,12 +191,12 @@ fn properties(targets: &Targets) -> BTreeMap<String, String> {
 }
 
 /// What `pipeline.sql` has as `${NAME}`. An empty property is none.
-fn variables<'a>(
+fn variables(
     targets: &Targets,
     settings: &Settings,
     topic: &str,
     folder: &str,
-) -> [(&'a str, String); 10] {
+) -> [(&'static str, String); 10] {
     let snowflake = |name: &str| {
         let value = targets.snowflake.property(name);
         value.unwrap_or_default().to_owned()

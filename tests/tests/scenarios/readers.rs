@@ -15,7 +15,7 @@ use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Map, Value, json};
 
-use crate::incarnation::Incarnation;
+use crate::incarnation::{Incarnation, Table};
 use crate::sinks::Place;
 
 const ROWS: i32 = 60;
@@ -276,7 +276,7 @@ fn written(place: &Place, sinks: &[Encoding], more: &str) -> (tempfile::TempDir,
             kappa.flush();
         }
     }
-    assert_eq!(kappa.ask("SELECT * FROM KAPPA_BAD_RECORDS"), [[""; 0]; 0]);
+    assert_eq!(kappa.ask("SELECT * FROM KAPPA_BAD_RECORDS"), Table::new());
     (data_dir, kappa)
 }
 
