@@ -28,7 +28,7 @@ use kappa_tests::bucket::Objects;
 use kappa_tests::text;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::targets::Targets;
+use crate::targets::{Named, Targets};
 
 const PIPELINE: &str = include_str!("pipeline.sql");
 
@@ -71,7 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         lines: 20_000,
     };
     println!("== Where the rows come from and go to");
-    let Some(targets) = Targets::start()? else {
+    let Some(targets) = Targets::start(Named::of_environment()?)? else {
         return Err("a server is missing: `make snowflake-demo` fetches it".into());
     };
     for target in &targets.told {
@@ -165,6 +165,11 @@ async fn run(targets: &Targets, settings: &Settings) -> Result<Sent, Box<dyn Err
     let sinks = ask(&mut session, "SHOW SINKS").await?;
     println!("\n== SHOW SINKS\n{}", pretty_format_batches(&sinks)?);
 
+    // A sink leaves all that it made.
+    let facts = text::rows(&ask(&mut session, "DESCRIBE WEB_LOGS").await?)?;
+    let mark = facts.iter().find(|fact| fact[0] == "mark");
+    let mark = mark.ok_or("DESCRIBE says no mark")?[1].to_uppercase();
+    let schema = targets.snowflake.schema();
     for statement in [
         "DROP SINK WEB_LOGS",
         "DROP SINK WEB_LOGS_S3",
@@ -174,6 +179,8 @@ async fn run(targets: &Targets, settings: &Settings) -> Result<Sent, Box<dyn Err
     ] {
         execute(&mut session, statement).await?;
     }
+    let drop_stage = format!("DROP STAGE {schema}.KAPPA_WEB_LOGS_{mark}");
+    targets.snowflake.query(&drop_stage).await?;
     engine.shutdown().await?;
     Ok(sent)
 }

@@ -3,7 +3,7 @@
 use kappa_tests::bucket::Objects;
 use kappa_tests::text;
 
-use super::{HEADERS, Sent, Settings, TABLE, Targets, is_data, rows_of, run};
+use super::{HEADERS, Named, Sent, Settings, TABLE, Targets, is_data, rows_of, run};
 
 /// The columns, in the order of [`fields`].
 const COLUMNS: &str = "TS, C_IP, CS_USERNAME, S_SITENAME, S_COMPUTERNAME, S_IP, S_PORT, CS_METHOD, \
@@ -39,7 +39,7 @@ fn sorted(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
 
 #[tokio::test]
 async fn every_line_is_in_all_three_targets_once() {
-    let Some(mut targets) = Targets::start().unwrap() else {
+    let Some(mut targets) = Targets::start(Named::default()).unwrap() else {
         return;
     };
     let settings = Settings {
@@ -68,6 +68,11 @@ async fn every_line_is_in_all_three_targets_once() {
         }
         assert_eq!(contents(&s3), contents(&gcs), "encoded once");
     }
+    // Nothing is left but the table.
+    let schema = targets.snowflake.schema();
+    let stages = format!("SHOW STAGES IN SCHEMA {schema}");
+    let stages = targets.snowflake.query(&stages).await.unwrap();
+    assert_eq!(stages, Vec::<Vec<_>>::new());
     targets.stop().unwrap();
 }
 
