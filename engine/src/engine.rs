@@ -180,6 +180,47 @@ impl Engine {
     /// # Errors
     /// A query that failed.
     pub async fn flush(&self) -> Result<()> {
+        loop {
+            self.flush_queries().await?;
+            let (delivered, moved) = {
+                let sinks = self.inner.sinks.lock().await;
+                (sinks.flush(), sinks.moved)
+            };
+            delivered.await?;
+            if self.sinks_moved().await == moved {
+                break;
+            }
+        }
+        for topic in self.written_topics() {
+            let ends = self.inner.topics.written(&topic).await?;
+            loop {
+                let ranges = self.inner.topics.offsets(&topic).await?;
+                if ranges
+                    .iter()
+                    .zip(&ends)
+                    .all(|(range, end)| range.end >= *end)
+                {
+                    break;
+                }
+                tokio::time::sleep(READABLE_INTERVAL).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for sinks that go over to feeds of their own. How often one did that.
+    async fn sinks_moved(&self) -> u64 {
+        loop {
+            let sinks = self.inner.sinks.lock().await;
+            if !sinks.moves() {
+                return sinks.moved;
+            }
+            drop(sinks);
+            tokio::time::sleep(READABLE_INTERVAL).await;
+        }
+    }
+
+    async fn flush_queries(&self) -> Result<()> {
         let mut rounds = 0;
         loop {
             let queries = self.inner.queries.lock().await;
@@ -203,22 +244,6 @@ impl Engine {
             rounds += usize::from(!again);
             if !again && (epochs() == before || rounds > rounds_max) {
                 break;
-            }
-        }
-        let delivered = self.inner.sinks.lock().await.flush();
-        delivered.await?;
-        for topic in self.written_topics() {
-            let ends = self.inner.topics.written(&topic).await?;
-            loop {
-                let ranges = self.inner.topics.offsets(&topic).await?;
-                if ranges
-                    .iter()
-                    .zip(&ends)
-                    .all(|(range, end)| range.end >= *end)
-                {
-                    break;
-                }
-                tokio::time::sleep(READABLE_INTERVAL).await;
             }
         }
         Ok(())

@@ -12,6 +12,7 @@
 
 pub(crate) mod command;
 pub(crate) mod delivery;
+pub(crate) mod departure;
 pub(crate) mod kept;
 pub(crate) mod options;
 pub(crate) mod outbox;

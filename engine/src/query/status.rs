@@ -17,6 +17,9 @@ pub enum QueryState {
     Paused,
     /// Failed for a reason outside; it tries again by itself.
     Retrying,
+    /// A sink fell too far behind and left its feed: it goes on from its source when its target takes
+    /// rows again.
+    Stalled,
     /// Failed; it stays so until RESUME.
     Error,
 }
@@ -29,6 +32,7 @@ impl QueryState {
             Self::Running => "RUNNING",
             Self::Paused => "PAUSED",
             Self::Retrying => "RETRYING",
+            Self::Stalled => "STALLED",
             Self::Error => "ERROR",
         }
     }

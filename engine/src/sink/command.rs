@@ -2,11 +2,14 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::departure::Departure;
 use crate::error::Result;
 
 pub(crate) enum Command {
     /// Work off all that is there; the answer says how that went.
     Flush(oneshot::Sender<Result<()>>),
+    /// Make units of everything, for a sink that takes no more; the answer says up to where that is.
+    Depart(oneshot::Sender<Option<Departure>>),
     Pause,
     /// Go on, or try again what failed for good.
     Resume,
@@ -33,5 +36,12 @@ impl Commands {
         let (sender, receiver) = oneshot::channel();
         self.send(Command::Flush(sender)).await;
         receiver.await.unwrap_or(Ok(()))
+    }
+
+    /// Asks a writer up to where a sink has to take units that takes no more than there are.
+    pub(crate) async fn depart(&self) -> Option<Departure> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(Command::Depart(sender)).await;
+        receiver.await.unwrap_or(None)
     }
 }

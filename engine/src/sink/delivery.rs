@@ -1,8 +1,8 @@
 //! The task of a sink: takes what is ready, commits it at its target, and remembers how far it has
 //! come. Failures are its own: it tries again by itself, or waits for RESUME SINK.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kappa_storage::store::{Commit, Durability, Store, View};
@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::command::{Command, Commands};
+use super::departure::{self, Departure};
 use super::kept::Backlog;
 use super::outbox::Outbox;
 use super::retry::Backoff;
@@ -19,6 +20,7 @@ use super::target::{Committed, Target};
 use super::units::Units;
 use super::writing::blocking;
 use crate::clock::Clock;
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::query::status::QueryState;
 
@@ -33,7 +35,7 @@ const ROWS_BYTES_MAX: u64 = 32 << 20;
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// Files that a writer made.
-    Units(Arc<Units>),
+    Units { units: Arc<Units>, writer: Commands },
     /// Rows as they come.
     Rows(Arc<Outbox>),
 }
@@ -55,11 +57,17 @@ pub(crate) enum OutageKind {
     Block,
     /// More is kept on disk, without limit.
     Spill,
+    /// The sink leaves the feed that it shares with others, and goes on from the sources later. One
+    /// that shares its feed with nobody blocks it: that costs nothing.
+    Pause,
 }
 
 impl OutageKind {
-    pub(crate) const ALL: [(&'static str, Self); 2] =
-        [("block", Self::Block), ("spill", Self::Spill)];
+    pub(crate) const ALL: [(&'static str, Self); 3] = [
+        ("block", Self::Block),
+        ("spill", Self::Spill),
+        ("pause", Self::Pause),
+    ];
 }
 
 /// How far a sink has come.
@@ -101,6 +109,10 @@ pub(crate) struct DeliverySpec {
     pub(crate) target: Target,
     /// Least time between two commits of rows, in milliseconds.
     pub(crate) interval_ms: i64,
+    /// Up to where it takes what its feed has, if it leaves it.
+    pub(crate) departure: Option<Departure>,
+    /// Who gives it a feed of its own then.
+    pub(crate) engine: Weak<Inner>,
     pub(crate) store: Arc<Store>,
 }
 
@@ -130,6 +142,8 @@ impl DeliveryHandle {
             lookout,
             target,
             interval_ms,
+            departure,
+            engine,
             store,
         } = spec;
         let status = Arc::clone(&lookout.status);
@@ -142,6 +156,8 @@ impl DeliveryHandle {
             lookout,
             target,
             interval_ms,
+            departure,
+            engine,
             store,
             commands: receiver,
             cursor,
@@ -184,6 +200,8 @@ struct Task {
     lookout: Lookout,
     target: Target,
     interval_ms: i64,
+    departure: Option<Departure>,
+    engine: Weak<Inner>,
     store: Arc<Store>,
     commands: mpsc::Receiver<Command>,
     cursor: Cursor,
@@ -198,6 +216,8 @@ struct Task {
 enum Ended {
     Stopped,
     Paused,
+    /// It has all up to its departure.
+    Departed,
     Failed(Error),
 }
 
@@ -205,7 +225,6 @@ impl Task {
     async fn run(mut self) {
         let mut backoff = Backoff::default();
         loop {
-            self.look();
             if self.paused {
                 self.lookout.status.set_state(QueryState::Paused, None);
                 match self.wait(None, None).await {
@@ -219,28 +238,37 @@ impl Task {
                     self.paused = true;
                     continue;
                 }
+                Ended::Departed => return self.go_on().await,
                 Ended::Failed(error) => error,
             };
             self.answer(&Err(self.shown(&error)));
             let wait = error.is_retryable().then(|| backoff.next());
-            let state = match wait {
-                Some(_) => QueryState::Retrying,
-                None => QueryState::Error,
-            };
-            self.lookout
-                .status
-                .set_state(state, Some(error.to_string()));
+            self.show(&error, wait.is_some());
             if !self.wait(wait, Some(&error)).await {
                 return;
             }
         }
     }
 
+    fn show(&self, error: &Error, retries: bool) {
+        let state = match (retries, &self.departure) {
+            (false, _) => QueryState::Error,
+            (true, Some(_)) => QueryState::Stalled,
+            (true, None) => QueryState::Retrying,
+        };
+        let status = &self.lookout.status;
+        status.set_state(state, Some(error.to_string()));
+    }
+
     /// Waits before the next try, at most `wait`; false when there is to be none.
     async fn wait(&mut self, wait: Option<Duration>, error: Option<&Error>) -> bool {
         let until = wait.map(|wait| tokio::time::Instant::now() + wait);
         loop {
-            self.look();
+            if self.look().await
+                && let Some(error) = error
+            {
+                self.show(error, wait.is_some());
+            }
             let mut timeout = tokio::time::Instant::now() + LOOK;
             if let Some(until) = until {
                 if until <= tokio::time::Instant::now() {
@@ -266,6 +294,8 @@ impl Task {
                     self.asked.push(answer);
                     return true;
                 }
+                // That is for writers.
+                Some(Command::Depart(_)) => {}
                 Some(Command::Flush(answer)) => {
                     let result = error.map_or(Ok(()), |error| Err(self.shown(error)));
                     drop(answer.send(result));
@@ -307,7 +337,7 @@ impl Task {
         }
         self.lookout.status.set_state(QueryState::Running, None);
         let mut news = match &self.lookout.source {
-            Source::Units(units) => units.subscribe(),
+            Source::Units { units, .. } => units.subscribe(),
             Source::Rows(outbox) => outbox.subscribe(),
         };
         loop {
@@ -316,13 +346,17 @@ impl Task {
                 Ok(false) => {}
                 Err(error) => return Ended::Failed(error),
             }
+            let departure = self.departure.as_ref();
+            if departure.is_some_and(|departure| self.cursor.last >= departure.last) {
+                return Ended::Departed;
+            }
             self.answer(&Ok(()));
-            self.look();
+            self.look().await;
             match self.next_command(&mut news).await {
                 Next::Look => {}
                 Next::Command(None | Some(Command::Stop)) => return Ended::Stopped,
                 Next::Command(Some(Command::Pause)) => return Ended::Paused,
-                Next::Command(Some(Command::Resume)) => {}
+                Next::Command(Some(Command::Resume | Command::Depart(_))) => {}
                 Next::Command(Some(Command::Flush(answer))) => self.asked.push(answer),
             }
         }
@@ -342,7 +376,7 @@ impl Task {
     /// The target has all up to `last`, which may not be more than there ever was.
     async fn catch_up(&mut self, last: u64) -> Result<()> {
         let newest = match &self.lookout.source {
-            Source::Units(units) => units.newest(),
+            Source::Units { units, .. } => units.newest(),
             Source::Rows(outbox) => outbox.newest(),
         };
         if last > newest {
@@ -352,7 +386,26 @@ impl Task {
                 self.lookout.sink
             )));
         }
-        self.passed(last, Committed::default()).await
+        let mut committed = Committed::default();
+        let mut at = self.cursor.last;
+        while at < last {
+            let (number, rows, files) = match &self.lookout.source {
+                Source::Units { units, .. } => match units.next(&self.lookout.sink, at) {
+                    Some((number, unit)) => (number, unit.rows(), unit.files.len() as u64),
+                    None => break,
+                },
+                Source::Rows(outbox) => match outbox.next(&self.lookout.sink, at) {
+                    Some((number, segment)) => (number, segment.rows, 0),
+                    None => break,
+                },
+            };
+            at = number;
+            if at <= last {
+                committed.rows += rows;
+                committed.files += files;
+            }
+        }
+        self.passed(last, committed).await
     }
 
     /// Delivers what is ready; all of it at once with `all`. Whether there was anything.
@@ -360,14 +413,14 @@ impl Task {
         let mut any = false;
         loop {
             let some = match self.lookout.source.clone() {
-                Source::Units(units) => self.deliver_unit(&units).await?,
+                Source::Units { units, .. } => self.deliver_unit(&units).await?,
                 Source::Rows(outbox) => self.deliver_rows(&outbox, all).await?,
             };
             if !some {
                 return Ok(any);
             }
             any = true;
-            self.look();
+            self.look().await;
             // Commands need not wait for all of a long queue.
             if !all && !self.commands.is_empty() {
                 return Ok(any);
@@ -376,7 +429,7 @@ impl Task {
     }
 
     async fn deliver_unit(&mut self, units: &Units) -> Result<bool> {
-        let Some((number, unit)) = units.after(self.cursor.last) else {
+        let Some((number, unit)) = units.next(&self.lookout.sink, self.cursor.last) else {
             return Ok(false);
         };
         let paths = units.paths(number, &unit);
@@ -393,10 +446,11 @@ impl Task {
             return Ok(false);
         }
         let (after, from) = (self.cursor.last, Arc::clone(outbox));
+        let sink = self.lookout.sink.clone();
         let loaded = blocking(move || {
             let (mut last, mut bytes, mut rows) = (after, 0, Vec::new());
             while bytes < ROWS_BYTES_MAX
-                && let Some((epoch, segment)) = from.after(last)
+                && let Some((epoch, segment)) = from.next(&sink, last)
             {
                 rows.extend(from.load(epoch)?);
                 last = epoch;
@@ -428,7 +482,7 @@ impl Task {
             cursor.write(&sink, &mut commit)?;
             store.commit(commit, Durability::Sync)?;
             match source {
-                Source::Units(units) => {
+                Source::Units { units, .. } => {
                     units.advance(&sink, last);
                     units.trim()
                 }
@@ -450,8 +504,71 @@ impl Task {
         Ok(())
     }
 
-    fn look(&self) {
-        self.lookout.look(self.cursor.last);
+    /// Looks how much waits, and leaves the feed when that is too much. Whether it did so now.
+    async fn look(&mut self) -> bool {
+        let too_much = self.lookout.look(self.cursor.last);
+        let leaves = self.lookout.policy.kind == OutageKind::Pause && self.departure.is_none();
+        if !(too_much && leaves && self.lookout.shares_feed()) {
+            return false;
+        }
+        self.departure = self.depart().await;
+        self.departure.is_some()
+    }
+
+    /// Takes nothing more than what its feed has by now. `None` when that cannot be said now.
+    async fn depart(&self) -> Option<Departure> {
+        let Lookout {
+            sink,
+            source,
+            outbox,
+            ..
+        } = &self.lookout;
+        let departure = match source {
+            Source::Rows(outbox) => outbox.last().map(|(epoch, segment)| Departure {
+                last: epoch,
+                epoch,
+                offsets: segment.offsets,
+                stream_time_ms: None,
+            }),
+            Source::Units { writer, .. } => writer.depart().await,
+        }?;
+        let (store, noted, name) = (Arc::clone(&self.store), departure.clone(), sink.clone());
+        let noted = blocking(move || {
+            let mut commit = store.begin();
+            noted.write(&name, &mut commit)?;
+            Ok(store.commit(commit, Durability::Sync)?)
+        });
+        // A disk that fails: the next look tries again.
+        noted.await.ok()?;
+        match source {
+            Source::Rows(outbox) => outbox.bound(sink, departure.last),
+            Source::Units { units, .. } => {
+                units.bound(sink, departure.last);
+                if !units.has_others(sink) {
+                    outbox.bound(units.writer(), departure.epoch);
+                }
+            }
+        }
+        Some(departure)
+    }
+
+    /// Has a feed of its own made, and ends when it is told to.
+    async fn go_on(mut self) {
+        self.lookout.status.moves.store(true, Ordering::Relaxed);
+        self.answer(&Ok(()));
+        if let Some(inner) = self.engine.upgrade() {
+            tokio::spawn(departure::go_on(
+                Engine { inner },
+                self.lookout.sink.clone(),
+            ));
+        }
+        while let Some(command) = self.commands.recv().await {
+            match command {
+                Command::Stop => return,
+                Command::Flush(answer) => drop(answer.send(Ok(()))),
+                Command::Pause | Command::Resume | Command::Depart(_) => {}
+            }
+        }
     }
 
     /// Commits at the target, and keeps looking meanwhile: it may take long.
@@ -464,19 +581,31 @@ impl Task {
         loop {
             tokio::select! {
                 done = &mut commit => return done,
-                () = tokio::time::sleep(LOOK) => lookout.look(last),
+                () = tokio::time::sleep(LOOK) => {
+                    lookout.look(last);
+                }
             }
         }
     }
 }
 
 impl Lookout {
-    /// Looks, when the sink has all up to `last`.
-    fn look(&self, last: u64) {
+    /// Whether others take what its feed has, too.
+    fn shares_feed(&self) -> bool {
+        match &self.source {
+            Source::Rows(outbox) => outbox.has_others(&self.sink),
+            Source::Units { units, .. } => {
+                units.has_others(&self.sink) || self.outbox.has_others(units.writer())
+            }
+        }
+    }
+
+    /// Looks, when the sink has all up to `last`. Whether too much waits for it.
+    fn look(&self, last: u64) -> bool {
         let backlog = match &self.source {
-            Source::Rows(outbox) => outbox.backlog(last),
-            Source::Units(units) => {
-                let mut backlog = units.backlog(last);
+            Source::Rows(outbox) => outbox.backlog(&self.sink, last),
+            Source::Units { units, .. } => {
+                let mut backlog = units.backlog(&self.sink, last);
                 // Rows that are not in files yet.
                 let waiting = self.outbox.backlog_of(units.writer());
                 backlog.bytes += waiting.bytes;
@@ -497,7 +626,12 @@ impl Lookout {
             .store(age_ms.max(0).unsigned_abs(), Ordering::Relaxed);
         let policy = &self.policy;
         let too_much = bytes > policy.bytes_max || age_ms > policy.age_max_ms;
-        let holds = too_much && policy.kind == OutageKind::Block;
+        let holds = too_much
+            && match policy.kind {
+                OutageKind::Block => true,
+                OutageKind::Spill => false,
+                OutageKind::Pause => !self.shares_feed(),
+            };
         self.outbox.hold(
             &self.sink,
             holds.then(|| {
@@ -509,6 +643,7 @@ impl Lookout {
                 )
             }),
         );
+        too_much
     }
 }
 

@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 use kappa_storage::store::{Commit, Durability, View};
 use serde::{Deserialize, Serialize};
 
-use super::delivery::Cursor;
 use super::outbox::Offsets;
 use super::running::{Running, start_feed, start_sink, start_writer};
 use super::writer::WriterProgress;
@@ -66,6 +65,7 @@ pub(crate) async fn go_on(engine: Engine, sink: String) {
     if let Err(error) = with_own_feed(&engine, &mut running, &sink).await {
         running.show_failed(&sink, &error.to_string());
     }
+    running.moved += 1;
     status.moves.store(false, Ordering::Relaxed);
 }
 

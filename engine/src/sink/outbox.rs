@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::kept::{Backlog, Kept, Waits};
+use super::kept::{Backlog, Kept, Readers, Waits};
 use crate::error::{Error, Result};
 
 /// Bytes of rows from which a segment stands in a file of its own.
@@ -35,6 +35,9 @@ const FILE_BYTES_MIN: usize = 1 << 20;
 const KEPT_MS: i64 = 60_000;
 const KEPT_BYTES_MAX: u64 = 256 << 20;
 
+/// Where sources go on: by source, partition and next offset.
+pub(crate) type Offsets = Vec<BTreeMap<i32, i64>>;
+
 /// What is known of an epoch's rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Segment {
@@ -42,8 +45,8 @@ pub(crate) struct Segment {
     pub(crate) bytes: u64,
     /// When it was written, by the wall clock.
     pub(crate) at_ms: i64,
-    /// Where the feed's sources go on after it: by source, partition and next offset.
-    pub(crate) offsets: Vec<BTreeMap<i32, i64>>,
+    /// Where the feed's sources go on after it.
+    pub(crate) offsets: Offsets,
     in_file: bool,
 }
 
@@ -83,16 +86,15 @@ struct State {
 }
 
 impl Outbox {
-    /// Opens the outbox of a feed: what its commits left. All its readers are known from the start, by
-    /// the epoch up to which they need nothing: else what one of them needs would be given back. A
-    /// new outbox keeps its rows for a while.
+    /// Opens the outbox of a feed: what its commits left. All its readers are known from the start:
+    /// else what one of them needs would be given back. A new outbox keeps its rows for a while.
     pub(crate) fn open(
         store: &Arc<Store>,
         data_dir: &Path,
         feed: &str,
         number: u32,
         schema: SchemaRef,
-        readers: BTreeMap<String, u64>,
+        readers: Readers,
         new_at_ms: Option<i64>,
     ) -> Result<Self> {
         let mut segments = BTreeMap::new();
@@ -147,7 +149,7 @@ impl Outbox {
         &self,
         epoch: u64,
         batches: &[RecordBatch],
-        offsets: Vec<BTreeMap<i32, i64>>,
+        offsets: Offsets,
         now_ms: i64,
         commit: &mut Commit,
     ) -> Result<()> {
@@ -235,21 +237,23 @@ impl Outbox {
         *self.newest.borrow()
     }
 
-    /// The first segment after an epoch.
-    pub(crate) fn after(&self, epoch: u64) -> Option<(u64, Segment)> {
-        self.state.lock().kept.after(epoch)
+    /// The first segment after an epoch that a reader takes.
+    pub(crate) fn next(&self, reader: &str, epoch: u64) -> Option<(u64, Segment)> {
+        self.state.lock().kept.next(reader, epoch)
     }
 
-    /// How much there is after an epoch.
-    pub(crate) fn backlog(&self, epoch: u64) -> Backlog {
-        self.state.lock().kept.backlog(epoch)
+    /// How much there is for a reader that has come to an epoch.
+    pub(crate) fn backlog(&self, reader: &str, epoch: u64) -> Backlog {
+        self.state.lock().kept.backlog(reader, epoch)
     }
 
     /// How much there is after the epoch that a reader has come to.
     pub(crate) fn backlog_of(&self, reader: &str) -> Backlog {
         let state = self.state.lock();
         let position = state.kept.position(reader);
-        position.map_or(Backlog::default(), |epoch| state.kept.backlog(epoch))
+        position.map_or(Backlog::default(), |epoch| {
+            state.kept.backlog(reader, epoch)
+        })
     }
 
     /// The rows of an epoch.
@@ -288,6 +292,28 @@ impl Outbox {
         self.state.lock().kept.advance(reader, epoch);
     }
 
+    /// Says that a reader will take nothing after an epoch. That must be durable.
+    pub(crate) fn bound(&self, reader: &str, epoch: u64) {
+        let mut state = self.state.lock();
+        state.kept.bound(reader, epoch);
+        state.held_by.remove(reader);
+    }
+
+    /// Whether others read what comes, too.
+    pub(crate) fn has_others(&self, reader: &str) -> bool {
+        self.state.lock().kept.has_others(reader)
+    }
+
+    /// Whether a reader takes whatever comes.
+    pub(crate) fn is_read_by(&self, reader: &str) -> bool {
+        self.state.lock().kept.is_read_by(reader)
+    }
+
+    /// The newest segment.
+    pub(crate) fn last(&self) -> Option<(u64, Segment)> {
+        self.state.lock().kept.last()
+    }
+
     /// Removes a reader.
     pub(crate) fn detach(&self, reader: &str) {
         let mut state = self.state.lock();
@@ -304,21 +330,28 @@ impl Outbox {
     pub(crate) fn trim(&self, now_ms: i64) -> Result<()> {
         let mut state = self.state.lock();
         if let Some(until_ms) = state.keeps_until_ms {
-            if now_ms < until_ms && state.kept.backlog(0).bytes <= KEPT_BYTES_MAX {
+            if now_ms < until_ms && state.kept.size().bytes <= KEPT_BYTES_MAX {
                 return Ok(());
             }
             state.keeps_until_ms = None;
         }
         let gone = state.kept.take_passed();
+        let first_kept = state.kept.after(0).map(|(epoch, _)| epoch);
         drop(state);
         let Some((&last, _)) = gone.last_key_value() else {
             return Ok(());
         };
         let mut commit = self.store.begin();
-        for epoch in gone.keys() {
-            commit.delete_meta(&key(&self.feed, *epoch));
+        let all_before = first_kept.is_none_or(|first| first > last);
+        if all_before {
+            commit.delete_outbox_range(self.number, 0..last + 1);
         }
-        commit.delete_outbox_range(self.number, 0..last + 1);
+        for (&epoch, segment) in &gone {
+            commit.delete_meta(&key(&self.feed, epoch));
+            if !all_before && !segment.in_file {
+                commit.delete_outbox_range(self.number, epoch..epoch + 1);
+            }
+        }
         // After a crash they may be back; whoever needs them no more says so again.
         self.store.commit(commit, Durability::NoSync)?;
         for (epoch, segment) in gone {
@@ -380,6 +413,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::sink::kept::Position;
 
     fn schema() -> SchemaRef {
         Arc::new(Schema::new(vec![Field::new("A", DataType::Int64, false)]))
@@ -404,7 +438,11 @@ mod tests {
         }
 
         fn open(&self, reader: u64) -> Outbox {
-            let readers = BTreeMap::from([("R".to_owned(), reader)]);
+            let position = Position {
+                last: reader,
+                until: None,
+            };
+            let readers = BTreeMap::from([("R".to_owned(), position)]);
             let path = self.directory.path();
             Outbox::open(&self.store, path, "F", 7, schema(), readers, None).unwrap()
         }
@@ -441,14 +479,39 @@ mod tests {
         assert_eq!(fixture.files(), 1);
         assert_eq!(outbox.newest(), 3);
         for (after, epoch, expected) in [(0, 1, rows(0..3)), (1, 3, rows(3..large))] {
-            assert_eq!(outbox.after(after).unwrap().0, epoch);
+            assert_eq!(outbox.next("R", after).unwrap().0, epoch);
             assert_eq!(outbox.load(epoch).unwrap(), expected);
         }
-        assert!(outbox.after(3).is_none());
+        assert!(outbox.next("R", 3).is_none());
         outbox.advance("R", 3);
         outbox.trim(0).unwrap();
-        assert_eq!((outbox.after(0).is_none(), fixture.files()), (true, 0));
-        assert!(fixture.open(3).after(0).is_none());
+        assert_eq!((outbox.next("R", 0).is_none(), fixture.files()), (true, 0));
+        assert!(fixture.open(3).next("R", 0).is_none());
+    }
+
+    #[test]
+    fn what_one_still_needs_stays_while_later_epochs_go() {
+        let fixture = Fixture::new();
+        let outbox = fixture.open(0);
+        let large = FILE_BYTES_MIN as i64 / 8 + 1;
+        for (epoch, last) in [(1, 3), (2, large), (3, 3), (4, large)] {
+            fixture.write(&outbox, epoch, &rows(0..last));
+        }
+        outbox.committed(4);
+        outbox.bound("R", 2);
+        outbox.advance("OTHER", 4);
+        outbox.trim(0).unwrap();
+        assert_eq!(outbox.last().map(|(epoch, _)| epoch), Some(2));
+        let readers = [("R", 0, Some(2)), ("OTHER", 4, None)];
+        let readers = readers.map(|(name, last, until)| (name.into(), Position { last, until }));
+        let path = fixture.directory.path();
+        let opened = Outbox::open(&fixture.store, path, "F", 7, schema(), readers.into(), None);
+        for outbox in [outbox, opened.unwrap()] {
+            assert_eq!(outbox.load(1).unwrap(), rows(0..3));
+            assert_eq!(outbox.load(2).unwrap(), rows(0..large));
+            assert!(outbox.next("OTHER", 2).is_none());
+            assert_eq!(fixture.files(), 1);
+        }
     }
 
     #[test]
@@ -461,8 +524,8 @@ mod tests {
             .write(2, &rows(3..5), Vec::new(), 0, &mut commit)
             .unwrap();
         outbox.reopen(1);
-        assert_eq!(outbox.after(0).unwrap().0, 1);
-        assert!(outbox.after(1).is_none());
+        assert_eq!(outbox.next("R", 0).unwrap().0, 1);
+        assert!(outbox.next("R", 1).is_none());
         // The epoch is made again, of other rows.
         fixture.write(&outbox, 2, &rows(3..9));
         outbox.committed(2);

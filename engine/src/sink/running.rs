@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kappa_sql::ast::{Name, Properties, SinkInput, Statement};
 use kappa_sql::catalog::Catalog;
@@ -12,6 +13,8 @@ use kappa_storage::postgres::{self, Postgres};
 use kappa_storage::snowflake::{self, Snowflake};
 
 use super::delivery::{Cursor, DeliveryHandle, DeliverySpec, Lookout, Source};
+use super::departure::Departure;
+use super::kept::{Position, Readers};
 use super::options::{SinkKind, SinkOptions};
 use super::outbox::Outbox;
 use super::rows::RowShape;
@@ -36,6 +39,8 @@ pub(crate) struct Running {
     pub(crate) deliveries: BTreeMap<String, DeliveryHandle>,
     /// Of deliveries, and of sinks that could not be started.
     pub(crate) statuses: BTreeMap<String, Arc<TaskStatus>>,
+    /// How often a sink went over to a feed of its own.
+    pub(crate) moved: u64,
 }
 
 /// What a sink of the catalog reads.
@@ -94,19 +99,13 @@ pub(crate) async fn start_all(engine: &Engine) {
             None => start_sink(engine, &mut running, sink),
         };
         if let Err(error) = started {
-            show_failed(&mut running, &sink.name, &error.to_string());
+            running.show_failed(&sink.name, &error.to_string());
         }
     }
     for name in catalog.old_sinks.keys() {
         let error = "it was made by an older Kappa: DROP it and create it again";
-        show_failed(&mut running, name, error);
+        running.show_failed(name, error);
     }
-}
-
-fn show_failed(running: &mut Running, name: &str, error: &str) {
-    let status = Arc::new(TaskStatus::default());
-    status.set_state(QueryState::Error, Some(error.to_owned()));
-    running.statuses.insert(name.to_owned(), status);
 }
 
 /// Opens a feed's outbox and starts its query, where its last commit left it.
@@ -158,37 +157,49 @@ pub(crate) async fn start_feed(
     Ok(())
 }
 
-/// The readers of a feed's outbox, and how far each has come.
-fn readers_of_feed(engine: &Engine, feed: &str) -> Result<BTreeMap<String, u64>> {
+/// The readers of a feed's outbox, and what each needs.
+fn readers_of_feed(engine: &Engine, feed: &str) -> Result<Readers> {
     let (store, catalog) = (&engine.inner.store, engine.inner.catalog.read());
-    let mut readers = BTreeMap::new();
-    for writer in catalog
-        .writers
-        .values()
-        .filter(|writer| writer.feed == feed)
-    {
-        let progress = WriterProgress::read(store.as_ref(), &writer.id)?;
-        readers.insert(writer.id.clone(), progress.unwrap_or_default().cursor);
+    let mut readers = Readers::new();
+    let mut of_writers: BTreeMap<&str, Vec<Option<u64>>> = BTreeMap::new();
+    for sink in catalog.sinks.values().filter(|sink| sink.feed == feed) {
+        let departure = Departure::read(store.as_ref(), &sink.name)?;
+        let until = departure.map(|departure| departure.epoch);
+        match &sink.writer {
+            Some(writer) => of_writers.entry(writer).or_default().push(until),
+            None => {
+                let cursor = Cursor::read(store.as_ref(), &sink.name)?;
+                let last = cursor.unwrap_or_default().last;
+                readers.insert(sink.name.clone(), Position { last, until });
+            }
+        }
     }
-    let rows = catalog
-        .sinks
-        .values()
-        .filter(|sink| sink.feed == feed && sink.writer.is_none());
-    for sink in rows {
-        let cursor = Cursor::read(store.as_ref(), &sink.name)?;
-        readers.insert(sink.name.clone(), cursor.unwrap_or_default().last);
+    let writers = catalog.writers.values();
+    for writer in writers.filter(|writer| writer.feed == feed) {
+        let progress = WriterProgress::read(store.as_ref(), &writer.id)?;
+        let last = progress.unwrap_or_default().cursor;
+        // When all its sinks have left, it has nothing more to do.
+        let sinks = of_writers.get(writer.id.as_str());
+        let until = sinks.and_then(|sinks| sinks.iter().copied().collect::<Option<Vec<u64>>>());
+        let until = until.and_then(|sinks| sinks.into_iter().max());
+        readers.insert(writer.id.clone(), Position { last, until });
     }
     Ok(readers)
 }
 
-/// The sinks of a writer, and the last unit that each has.
-fn readers_of_writer(engine: &Engine, writer: &str) -> Result<BTreeMap<String, u64>> {
+/// The sinks of a writer, and the units that each needs.
+fn readers_of_writer(engine: &Engine, writer: &str) -> Result<Readers> {
     let (store, catalog) = (&engine.inner.store, engine.inner.catalog.read());
-    let mut readers = BTreeMap::new();
+    let mut readers = Readers::new();
     let sinks = catalog.sinks.values();
     for sink in sinks.filter(|sink| sink.writer.as_deref() == Some(writer)) {
         let cursor = Cursor::read(store.as_ref(), &sink.name)?;
-        readers.insert(sink.name.clone(), cursor.unwrap_or_default().last);
+        let departure = Departure::read(store.as_ref(), &sink.name)?;
+        let position = Position {
+            last: cursor.unwrap_or_default().last,
+            until: departure.map(|departure| departure.last),
+        };
+        readers.insert(sink.name.clone(), position);
     }
     Ok(readers)
 }
@@ -257,7 +268,10 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
             let writer = running.writers.get(writer);
             let writer = writer.ok_or_else(|| Error::Internal("a sink has no writer".into()))?;
             writer.units.advance(&sink.name, cursor.last);
-            Source::Units(Arc::clone(&writer.units))
+            Source::Units {
+                units: Arc::clone(&writer.units),
+                writer: writer.commands(),
+            }
         }
     };
     let status = Arc::new(TaskStatus::default());
@@ -273,6 +287,8 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
             status,
             clock: Arc::clone(&inner.clock),
         },
+        departure: Departure::read(inner.store.as_ref(), &sink.name)?,
+        engine: Arc::downgrade(inner),
         target,
         interval_ms: match &options.kind {
             SinkKind::Postgres { interval_ms, .. } => *interval_ms,
@@ -364,6 +380,19 @@ pub(crate) fn target(
 }
 
 impl Running {
+    /// Shows a sink that could not be started.
+    pub(crate) fn show_failed(&mut self, sink: &str, error: &str) {
+        let status = Arc::new(TaskStatus::default());
+        status.set_state(QueryState::Error, Some(error.to_owned()));
+        self.statuses.insert(sink.to_owned(), status);
+    }
+
+    /// Whether a sink is about to go over to a feed of its own.
+    pub(crate) fn moves(&self) -> bool {
+        let mut statuses = self.statuses.values();
+        statuses.any(|status| status.moves.load(Ordering::Relaxed))
+    }
+
     /// Delivers all that the outboxes have now. Does not hold on to what runs meanwhile.
     pub(crate) fn flush(&self) -> impl Future<Output = Result<()>> + use<> {
         let writers: Vec<_> = self.writers.values().map(WriterHandle::flush).collect();

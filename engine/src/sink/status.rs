@@ -1,6 +1,6 @@
 //! What the world may know of a sink or its writer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -18,6 +18,8 @@ pub(crate) struct TaskStatus {
     pub(crate) behind_bytes: AtomicU64,
     /// How long the oldest of them has been waiting, in milliseconds.
     pub(crate) behind_ms: AtomicU64,
+    /// Whether it has all that it will get from its feed, and goes over to one of its own.
+    pub(crate) moves: AtomicBool,
 }
 
 impl Default for TaskStatus {
@@ -29,6 +31,7 @@ impl Default for TaskStatus {
             behind: AtomicU64::new(0),
             behind_bytes: AtomicU64::new(0),
             behind_ms: AtomicU64::new(0),
+            moves: AtomicBool::new(false),
         }
     }
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::kept::{Backlog, Kept, Waits};
+use super::kept::{Backlog, Kept, Readers, Waits};
 use crate::error::{Error, Result};
 
 /// Files that reach a sink together, or not at all.
@@ -73,13 +73,12 @@ struct State {
 }
 
 impl Units {
-    /// Opens the units of a writer: what its commits left. All its sinks are known from the start, by
-    /// the last unit that they have.
+    /// Opens the units of a writer: what its commits left. All its sinks are known from the start.
     pub(crate) fn open(
         store: &Arc<Store>,
         data_dir: &Path,
         writer: &str,
-        readers: BTreeMap<String, u64>,
+        readers: Readers,
         new: bool,
     ) -> Result<Self> {
         let mut units = BTreeMap::new();
@@ -144,14 +143,14 @@ impl Units {
         *self.newest.borrow()
     }
 
-    /// The first unit after a number.
-    pub(crate) fn after(&self, number: u64) -> Option<(u64, Unit)> {
-        self.state.lock().kept.after(number)
+    /// The first unit after a number that a sink takes.
+    pub(crate) fn next(&self, sink: &str, number: u64) -> Option<(u64, Unit)> {
+        self.state.lock().kept.next(sink, number)
     }
 
-    /// How much there is after a number.
-    pub(crate) fn backlog(&self, number: u64) -> Backlog {
-        self.state.lock().kept.backlog(number)
+    /// How much there is for a sink that has come to a number.
+    pub(crate) fn backlog(&self, sink: &str, number: u64) -> Backlog {
+        self.state.lock().kept.backlog(sink, number)
     }
 
     /// Whether a new sink can have everything that was ever written.
@@ -162,6 +161,16 @@ impl Units {
     /// Adds a sink that has all up to `number`, or tells how far it has come. That must be durable.
     pub(crate) fn advance(&self, sink: &str, number: u64) {
         self.state.lock().kept.advance(sink, number);
+    }
+
+    /// Says that a sink will take nothing after a unit. That must be durable.
+    pub(crate) fn bound(&self, sink: &str, number: u64) {
+        self.state.lock().kept.bound(sink, number);
+    }
+
+    /// Whether others take what comes, too.
+    pub(crate) fn has_others(&self, sink: &str) -> bool {
+        self.state.lock().kept.has_others(sink)
     }
 
     /// Removes a sink.

@@ -23,6 +23,8 @@ use kappa_storage::files::{FileEncoding, FileWriter};
 use kappa_storage::store::{Commit, Durability, Store, View};
 use serde::{Deserialize, Serialize};
 
+use super::departure::Departure;
+use super::outbox::Offsets;
 use super::place::{Place, Placement};
 use super::target::numbered;
 use super::units::{Unit, UnitFile, Units};
@@ -90,6 +92,8 @@ pub(crate) struct Writer {
     progress: WriterProgress,
     /// The last epoch taken.
     position: u64,
+    /// Where the sources go on after it; `None` when nothing was taken yet.
+    offsets: Option<Offsets>,
     open: BTreeMap<String, OpenFile>,
     /// Number of the next file with encoded rows.
     next_temporary: u64,
@@ -154,6 +158,7 @@ impl Writer {
             schema: Arc::new(Schema::new(fields)),
             rowtime: schema.index_of(column::ROWTIME).ok(),
             position: progress.cursor,
+            offsets: None,
             progress,
             open: BTreeMap::new(),
             next_temporary: 0,
@@ -178,8 +183,28 @@ impl Writer {
         !self.open.is_empty()
     }
 
-    /// Takes the rows of an epoch. `now_ms` is by the monotonic clock.
-    pub(crate) fn push(&mut self, epoch: u64, batches: &[RecordBatch], now_ms: i64) -> Result<()> {
+    /// Where a sink that takes no more than the units so far would go on without them: after a roll
+    /// of everything. `None` when nothing was taken since the writer was opened.
+    pub(crate) fn departure(&self) -> Option<Departure> {
+        let all_in_units = self.open.is_empty() && self.progress.cursor == self.position;
+        let offsets = self.offsets.clone().filter(|_| all_in_units)?;
+        Some(Departure {
+            last: self.progress.unit,
+            epoch: self.position,
+            offsets,
+            stream_time_ms: self.progress.stream_time_ms,
+        })
+    }
+
+    /// Takes the rows of an epoch, after which the sources go on at `offsets`. `now_ms` is by the
+    /// monotonic clock.
+    pub(crate) fn push(
+        &mut self,
+        epoch: u64,
+        batches: &[RecordBatch],
+        offsets: Offsets,
+        now_ms: i64,
+    ) -> Result<()> {
         let before_ms = self.progress.stream_time_ms;
         for batch in batches {
             if let Some(rowtime) = self.rowtime {
@@ -194,6 +219,7 @@ impl Writer {
             }
         }
         self.position = epoch;
+        self.offsets = Some(offsets);
         Ok(())
     }
 
@@ -440,6 +466,16 @@ impl WriterOptions {
 }
 
 impl WriterProgress {
+    /// That of a writer which goes on where another one was when it had everything in units.
+    pub(crate) fn after(departure: &Departure) -> Self {
+        Self {
+            cursor: departure.epoch,
+            unit: departure.last,
+            stream_time_ms: departure.stream_time_ms,
+            ahead: BTreeMap::new(),
+        }
+    }
+
     pub(crate) fn read(store: &impl View, id: &str) -> Result<Option<Self>> {
         match store.get_meta(&key(id))? {
             None => Ok(None),

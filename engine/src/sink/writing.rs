@@ -63,6 +63,11 @@ impl WriterHandle {
         self.commands.clone().flush()
     }
 
+    /// The way to it, for its sinks.
+    pub(crate) fn commands(&self) -> Commands {
+        self.commands.clone()
+    }
+
     pub(crate) async fn resume(&self) {
         self.commands.send(Command::Resume).await;
     }
@@ -123,6 +128,7 @@ impl Task {
                 Some(Command::Pause) => {}
                 Some(Command::Resume) => return true,
                 Some(Command::Flush(answer)) => drop(answer.send(Err(error.clone()))),
+                Some(Command::Depart(answer)) => drop(answer.send(None)),
             }
         }
     }
@@ -176,6 +182,13 @@ impl Task {
                     };
                     drop(answer.send(Ok(())));
                 }
+                Some(Command::Depart(answer)) => {
+                    writer = match self.take(writer, true).await {
+                        Ok(writer) => writer,
+                        Err(error) => return Ended::Failed(error),
+                    };
+                    drop(answer.send(writer.departure()));
+                }
             }
         }
     }
@@ -185,8 +198,9 @@ impl Task {
         let spec = self.spec.clone();
         blocking(move || {
             let now_ms = || spec.clock.monotonic_ms();
-            while let Some((epoch, _)) = spec.outbox.after(writer.position()) {
-                writer.push(epoch, &spec.outbox.load(epoch)?, now_ms())?;
+            while let Some((epoch, segment)) = spec.outbox.next(&spec.id, writer.position()) {
+                let rows = spec.outbox.load(epoch)?;
+                writer.push(epoch, &rows, segment.offsets, now_ms())?;
                 writer.roll(false, now_ms(), spec.clock.now_ms())?;
             }
             if all || writer.has_open_files() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kappa_sql::ast::{Name, Parsed, SinkInput, Statement};
-use kappa_storage::store::Durability;
+use kappa_storage::store::{Commit, Durability};
 
 use super::fail;
 use super::listing::{Cells, rows};
@@ -17,6 +17,7 @@ use crate::query::status::QueryState;
 use crate::response::Response;
 use crate::session::Session;
 use crate::sink::delivery::Cursor;
+use crate::sink::departure::Departure;
 use crate::sink::options::{SinkKind, SinkOptions};
 use crate::sink::outbox::Outbox;
 use crate::sink::rows::RowShape;
@@ -28,7 +29,9 @@ use crate::sink::writer::{WriterOptions, WriterProgress};
 use crate::state::StateTable;
 
 /// What the ids of feeds begin with.
-pub(super) const FEED: &str = "FEED_";
+pub(crate) const FEED: &str = "FEED_";
+/// What the ids of writers begin with.
+pub(crate) const WRITER: &str = "WRITER_";
 
 pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Response> {
     let Statement::CreateSink {
@@ -111,7 +114,7 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
         sink.writer = Some(match shared {
             Some(writer) => writer,
             None => {
-                let id = format!("WRITER_{}", counters.query);
+                let id = format!("{WRITER}{}", counters.query);
                 counters.query += 1;
                 new_writer = Some(StoredWriter {
                     id: id.clone(),
@@ -193,8 +196,10 @@ fn shared_writer(
         .writers
         .values()
         .filter(|writer| writer.feed == sink.feed && writer.options == *options);
+    let outbox = running.outboxes.get(&sink.feed);
     let writer = writers.find(|writer| {
-        let handle = running.writers.get(&writer.id);
+        let writes = outbox.is_some_and(|outbox| outbox.is_read_by(&writer.id));
+        let handle = running.writers.get(&writer.id).filter(|_| writes);
         handle.is_some_and(|handle| {
             handle.units.advance(&sink.name, 0);
             let whole = handle.units.is_whole();
@@ -264,21 +269,46 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
         delivery.stop().await;
     }
     running.statuses.remove(&sink.name);
+    let mut commit = inner.store.begin();
+    StoredSink::delete(&sink.name, &mut commit);
+    Cursor::delete(&sink.name, &mut commit);
+    Departure::delete(&sink.name, &mut commit);
+    let left = leave(engine, &mut running, &sink, &mut commit).await?;
+    inner.store.commit(commit, Durability::Sync)?;
+    inner.catalog.write().sinks.remove(&sink.name);
+    left.finish(engine);
+    Ok(Response::Done(format!(
+        "sink {name} dropped; what it wrote stays"
+    )))
+}
+
+/// What nobody needs any more since a sink has left.
+#[derive(Debug)]
+pub(crate) struct Left {
+    feed: Option<StoredFeed>,
+    writer: Option<String>,
+}
+
+/// Takes a sink whose task has ended off its feed and its writer. What only it needed of them ends, and
+/// is removed in the commit; after that, [`Left::finish`].
+pub(crate) async fn leave(
+    engine: &Engine,
+    running: &mut Running,
+    sink: &StoredSink,
+    commit: &mut Commit,
+) -> Result<Left> {
+    let inner = &engine.inner;
     let (feed, writer) = {
         let catalog = inner.catalog.read();
-        let mut others = catalog
-            .sinks
-            .values()
-            .filter(|other| other.name != sink.name);
-        let last_of_feed = !others.clone().any(|other| other.feed == sink.feed);
-        let last_of_writer = !others.any(|other| other.writer == sink.writer);
+        let others = || {
+            let sinks = catalog.sinks.values();
+            sinks.filter(|other| other.name != sink.name)
+        };
+        let last_of_feed = !others().any(|other| other.feed == sink.feed);
+        let last_of_writer = !others().any(|other| other.writer == sink.writer);
+        let feed = catalog.feeds.get(&sink.feed).filter(|_| last_of_feed);
         let writer = sink.writer.clone().filter(|_| last_of_writer);
-        (
-            last_of_feed
-                .then(|| catalog.feeds.get(&sink.feed).cloned())
-                .flatten(),
-            writer,
-        )
+        (feed.cloned(), writer)
     };
     if let Some(units) = sink.writer.as_ref().and_then(|w| running.writers.get(w)) {
         units.units.detach(&sink.name);
@@ -286,9 +316,6 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
     if let Some(outbox) = running.outboxes.get(&sink.feed) {
         outbox.detach(&sink.name);
     }
-    let mut commit = inner.store.begin();
-    StoredSink::delete(&sink.name, &mut commit);
-    Cursor::delete(&sink.name, &mut commit);
     if let Some(writer) = &writer {
         if let Some(handle) = running.writers.remove(writer) {
             handle.stop().await;
@@ -296,9 +323,9 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
         if let Some(outbox) = running.outboxes.get(&sink.feed) {
             outbox.detach(writer);
         }
-        StoredWriter::delete(writer, &mut commit);
-        WriterProgress::delete(writer, &mut commit);
-        Units::delete(writer, &mut commit);
+        StoredWriter::delete(writer, commit);
+        WriterProgress::delete(writer, commit);
+        Units::delete(writer, commit);
     }
     if let Some(feed) = &feed {
         let handle = inner.queries.lock().await.remove(&feed.id);
@@ -307,27 +334,30 @@ pub(super) async fn drop(session: &Session, name: &Name, if_exists: bool) -> Res
         }
         inner.infos.write().remove(&feed.id);
         running.outboxes.remove(&feed.id);
-        StoredFeed::delete(&feed.id, &mut commit);
+        StoredFeed::delete(&feed.id, commit);
         for table in feed.first_table..feed.first_table + feed.tables {
-            StateTable::delete(table, &mut commit);
+            StateTable::delete(table, commit);
         }
-        Progress::delete(&feed.id, &mut commit);
-        Outbox::delete(&feed.id, feed.outbox(), &mut commit);
+        Progress::delete(&feed.id, commit);
+        Outbox::delete(&feed.id, feed.outbox(), commit);
     }
-    inner.store.commit(commit, Durability::Sync)?;
-    let mut catalog = inner.catalog.write();
-    catalog.sinks.remove(&sink.name);
-    if let Some(writer) = &writer {
-        catalog.writers.remove(writer);
-        Units::delete_files(&inner.config.data_dir, writer);
+    Ok(Left { feed, writer })
+}
+
+impl Left {
+    /// The commit is durable: the files go, too.
+    pub(crate) fn finish(self, engine: &Engine) {
+        let inner = &engine.inner;
+        let mut catalog = inner.catalog.write();
+        if let Some(writer) = &self.writer {
+            catalog.writers.remove(writer);
+            Units::delete_files(&inner.config.data_dir, writer);
+        }
+        if let Some(feed) = &self.feed {
+            catalog.feeds.remove(&feed.id);
+            Outbox::delete_files(&inner.config.data_dir, &feed.id);
+        }
     }
-    if let Some(feed) = &feed {
-        catalog.feeds.remove(&feed.id);
-        Outbox::delete_files(&inner.config.data_dir, &feed.id);
-    }
-    Ok(Response::Done(format!(
-        "sink {name} dropped; what it wrote stays"
-    )))
 }
 
 /// Drops a sink of an older layout, of which nothing runs.
@@ -460,10 +490,10 @@ fn worst(
     let writer = writer.map(|status| status.state());
     let feed = feed.map(|info| (info.state, info.error.clone()));
     let states = [own.clone(), writer, feed.clone()];
-    let failed = states
-        .into_iter()
-        .flatten()
-        .find(|(state, _)| matches!(state, QueryState::Error | QueryState::Retrying));
+    let failed = states.into_iter().flatten().find(|(state, _)| {
+        use QueryState::{Error, Retrying, Stalled};
+        matches!(state, Error | Retrying | Stalled)
+    });
     failed
         .or(own)
         .or(feed)
@@ -516,6 +546,11 @@ pub(super) async fn describe(session: &Session, name: &Name) -> Result<Option<Re
         facts.push(("feed", stored.feed.clone()));
         if let Some(writer) = &stored.writer {
             facts.push(("writer", writer.clone()));
+        }
+        let store = session.engine.inner.store.as_ref();
+        if let Some(departure) = Departure::read(store, &stored.name)? {
+            let left = format!("at epoch {}, to go on from its source", departure.epoch);
+            facts.push(("leaves its feed", left));
         }
         facts.push(("mark", stored.mark.clone()));
     }

@@ -160,12 +160,12 @@ fn begin(more: &str) -> Option<(Targets, tempfile::TempDir, Incarnation)> {
 }
 
 /// Files of rows, without what says which belong together.
-fn data(mut files: Files) -> Files {
+pub(crate) fn data(mut files: Files) -> Files {
     files.retain(|name, _| !name.contains("_commits/"));
     files
 }
 
-fn local_files(directory: &Path) -> Files {
+pub(crate) fn local_files(directory: &Path) -> Files {
     let mut files = Files::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten() {
         let path = entry.unwrap().path();
@@ -312,7 +312,11 @@ fn every_target_has_every_row_once(targets: &Targets) {
 }
 
 /// Waits until SHOW SINKS says so of a sink.
-fn await_sink(kappa: &Incarnation, sink: &str, is: impl Fn(&[String]) -> bool) -> Vec<String> {
+pub(crate) fn await_sink(
+    kappa: &Incarnation,
+    sink: &str,
+    is: impl Fn(&[String]) -> bool,
+) -> Vec<String> {
     let begun = Instant::now();
     loop {
         let shown = kappa.ask("SHOW SINKS");
@@ -557,6 +561,106 @@ fn a_sink_that_is_too_far_behind_stops_its_feed() {
     });
     kappa.flush();
     assert_eq!(targets.rows(&kappa), expected(20));
+    kappa.shut_down();
+}
+
+#[test]
+fn a_sink_that_leaves_its_feed_goes_on_from_the_topic() {
+    let policy = ", ON_OUTAGE = 'pause', OUTBOX_MAX_AGE = '1 MINUTE'";
+    let Some((mut targets, data_dir, mut kappa)) = begin(policy) else {
+        return;
+    };
+    let open = |targets: &Targets| Incarnation::open(targets.config(data_dir.path()));
+    send(&kappa, 0..10);
+    kappa.flush();
+    let mut sent = 10;
+    // A writer that others use, too; one of its own; rows without files.
+    for (away, other) in [("gcs_files", "s3_files"), ("pg_clicks", "local_files")] {
+        let feed = fact(&kappa, away, "feed");
+        match away {
+            "gcs_files" => targets.gcs.stop(),
+            _ => targets.postgres.stop().unwrap(),
+        }
+        for _ in 0..3 {
+            send(&kappa, sent..sent + 5);
+            sent += 5;
+            (0..3).for_each(|_| kappa.tick());
+        }
+        let row = await_sink(&kappa, away, |row| row[3] == "STALLED");
+        assert_ne!(row[6], "0", "{row:?}");
+        let left = fact(&kappa, away, "leaves its feed");
+        assert!(left.starts_with("at epoch "), "{left}");
+        let until = row[6].clone();
+        // The others have what comes, and nothing more is kept for it.
+        for _ in 0..3 {
+            send(&kappa, sent..sent + 5);
+            sent += 5;
+            (0..3).for_each(|_| kappa.tick());
+        }
+        await_sink(&kappa, other, |row| row[4] == sent.to_string());
+        let row = await_sink(&kappa, away, |row| row[3] == "STALLED");
+        assert_eq!(
+            (&row[6], fact(&kappa, away, "feed")),
+            (&until, feed.clone())
+        );
+        kappa.crash();
+        kappa = open(&targets);
+        let row = await_sink(&kappa, away, |row| row[3] == "STALLED");
+        assert_eq!(row[6], until, "{row:?}");
+        match away {
+            "gcs_files" => targets.gcs.resume(),
+            _ => targets.postgres.resume().unwrap(),
+        }
+        // Wherever it is with that.
+        for round in 0..6 {
+            kappa.tick();
+            kappa.wait(Duration::from_millis(30 * round));
+            kappa.crash();
+            kappa = open(&targets);
+            send(&kappa, sent..sent + 1);
+            sent += 1;
+        }
+        await_sink(&kappa, away, |row| {
+            row[3] == "RUNNING" && row[4] == sent.to_string()
+        });
+        assert_ne!(fact(&kappa, away, "feed"), feed);
+        assert_eq!(fact(&kappa, other, "feed"), feed);
+        kappa.flush();
+        assert_eq!(targets.rows(&kappa), expected(sent), "{away}");
+    }
+    for sink in ["gcs_files", "pg_clicks"] {
+        kappa.execute(&format!("DROP SINK {sink}"));
+    }
+    let outboxes = std::fs::read_dir(data_dir.path().join("staging")).unwrap();
+    assert_eq!(outboxes.count(), 2, "of s3_files and local_files");
+    kappa.shut_down();
+}
+
+#[test]
+fn a_flush_waits_for_a_sink_that_leaves_its_feed() {
+    let policy = ", ON_OUTAGE = 'pause', OUTBOX_MAX_AGE = '1 MINUTE'";
+    let Some((mut targets, _data_dir, kappa)) = begin(policy) else {
+        return;
+    };
+    targets.s3.stop().unwrap();
+    send(&kappa, 0..10);
+    await_sink(&kappa, "s3_files", |row| row[3] == "STALLED");
+    send(&kappa, 10..20);
+    targets.s3.resume().unwrap();
+    kappa.flush();
+    assert_eq!(targets.rows(&kappa), expected(20));
+    // Alone with its feed, it stops it instead of leaving it.
+    targets.s3.stop().unwrap();
+    send(&kappa, 20..30);
+    await_sink(&kappa, "gcs_files", |row| row[4] == "30");
+    await_sink(&kappa, "s3_files", |row| row[9].contains("waits for sink"));
+    send(&kappa, 30..40);
+    await_sink(&kappa, "s3_files", |row| {
+        row[3] == "RETRYING" && row[8].parse::<u32>().unwrap() >= 10
+    });
+    targets.s3.resume().unwrap();
+    await_sink(&kappa, "s3_files", |row| row[4] == "40");
+    assert_eq!(targets.rows(&kappa), expected(40));
     kappa.shut_down();
 }
 

@@ -85,6 +85,18 @@ impl Incarnation {
         value: Option<String>,
         timestamp: i64,
     ) {
+        let sent = self.try_send(topic, partitions, key, value, timestamp);
+        sent.unwrap();
+    }
+
+    pub(crate) fn try_send(
+        &self,
+        topic: &str,
+        partitions: i32,
+        key: i32,
+        value: Option<String>,
+        timestamp: i64,
+    ) -> Result<(), String> {
         let key = key.to_be_bytes().to_vec();
         let record = Record {
             value: value.map(String::into_bytes),
@@ -92,7 +104,10 @@ impl Incarnation {
             headers: Vec::new(),
             key: Some(key.clone()),
         };
-        self.append(topic, partition_of(&key, partitions), &record);
+        let topics = self.engine.topics().as_ref();
+        let partition = partition_of(&key, partitions);
+        self.runtime
+            .block_on(append(topics, topic, partition, &record))
     }
 
     pub(crate) fn append(&self, topic: &str, partition: i32, record: &Record) {

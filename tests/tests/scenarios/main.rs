@@ -10,6 +10,7 @@ mod bad_input;
 mod benchmarks;
 mod broker;
 mod fan_out;
+mod full_disk;
 mod gcs;
 mod incarnation;
 mod live;

@@ -79,7 +79,7 @@ impl Fixture {
 
 /// The directories of a unit's files and how many rows each has, if there is such a unit.
 fn unit(writer: &Writer, number: u64) -> Option<Vec<(String, u64)>> {
-    let (found, unit) = writer.units.after(number - 1)?;
+    let (found, unit) = writer.units.next("S", number - 1)?;
     assert_eq!(found, number);
     let files = unit.files.iter();
     Some(files.map(|file| (file.place.clone(), file.rows)).collect())
@@ -98,11 +98,11 @@ fn files_roll_by_rows_age_and_idleness() {
     options.roll.inactivity_ms = 30;
     let mut writer = fixture.open(&options);
     writer
-        .push(1, &rows(&[("a", 1), ("b", 1), ("a", 2)]), 0)
+        .push(1, &rows(&[("a", 1), ("b", 1), ("a", 2)]), Vec::new(), 0)
         .unwrap();
     assert!(!writer.roll(false, 0, 0).unwrap());
     // Three rows.
-    writer.push(2, &rows(&[("a", 3)]), 20).unwrap();
+    writer.push(2, &rows(&[("a", 3)]), Vec::new(), 20).unwrap();
     assert!(writer.roll(false, 20, 0).unwrap());
     assert_eq!(unit(&writer, 1), Some(vec![place("a", 3)]));
     // `b` has had none since 0.
@@ -113,7 +113,7 @@ fn files_roll_by_rows_age_and_idleness() {
     // A row every now and then, until its file is old.
     for (epoch, now_ms) in [(3, 40), (4, 65), (5, 90), (6, 115)] {
         writer
-            .push(epoch, &rows(&[("c", 1), ("d", 1)][..1]), now_ms)
+            .push(epoch, &rows(&[("c", 1), ("d", 1)][..1]), Vec::new(), now_ms)
             .unwrap();
         if epoch == 5 {
             // Rows end before the third here.
@@ -135,17 +135,21 @@ fn files_roll_when_stream_time_passes_their_directory() {
     options.roll.grace_ms = 5_000;
     let mut writer = fixture.open(&options);
     writer
-        .push(1, &rows(&[("a", 0), ("a", MINUTE + 4_999)]), 0)
+        .push(1, &rows(&[("a", 0), ("a", MINUTE + 4_999)]), Vec::new(), 0)
         .unwrap();
     assert!(!writer.roll(false, 0, 0).unwrap());
     writer
-        .push(2, &rows(&[("a", 1), ("a", MINUTE + 5_000)]), 0)
+        .push(2, &rows(&[("a", 1), ("a", MINUTE + 5_000)]), Vec::new(), 0)
         .unwrap();
     assert!(writer.roll(false, 0, 0).unwrap());
     assert_eq!(unit(&writer, 1), Some(vec![("0000/".to_owned(), 2)]));
     // Rows that come later wait for each other: not a file for each commit.
-    writer.push(3, &rows(&[("late", 2)]), 0).unwrap();
-    writer.push(4, &rows(&[("late", 3)]), 0).unwrap();
+    writer
+        .push(3, &rows(&[("late", 2)]), Vec::new(), 0)
+        .unwrap();
+    writer
+        .push(4, &rows(&[("late", 3)]), Vec::new(), 0)
+        .unwrap();
     assert!(!writer.roll(false, 0, 0).unwrap());
     assert!(writer.roll(true, 0, 0).unwrap());
     let expected = vec![("0000/".to_owned(), 2), ("0001/".to_owned(), 2)];
@@ -158,10 +162,10 @@ fn too_many_directories_close_those_that_were_idle_longest() {
     let mut options = options();
     options.open_max = 2;
     let mut writer = fixture.open(&options);
-    writer.push(1, &rows(&[("a", 1)]), 1).unwrap();
-    writer.push(2, &rows(&[("b", 1)]), 2).unwrap();
-    writer.push(3, &rows(&[("a", 1)]), 3).unwrap();
-    writer.push(4, &rows(&[("c", 1)]), 4).unwrap();
+    writer.push(1, &rows(&[("a", 1)]), Vec::new(), 1).unwrap();
+    writer.push(2, &rows(&[("b", 1)]), Vec::new(), 2).unwrap();
+    writer.push(3, &rows(&[("a", 1)]), Vec::new(), 3).unwrap();
+    writer.push(4, &rows(&[("c", 1)]), Vec::new(), 4).unwrap();
     assert!(writer.roll(false, 4, 0).unwrap());
     assert_eq!(unit(&writer, 1), Some(vec![place("b", 1)]));
 }
@@ -191,16 +195,16 @@ fn after_a_crash_no_row_is_lost_or_doubled() {
             if epoch > upto as u64 {
                 break;
             }
-            writer.push(epoch, batches, 0).unwrap();
+            writer.push(epoch, batches, Vec::new(), 0).unwrap();
             writer.roll(false, 0, 0).unwrap();
         }
         writer = fixture.open(&options);
     }
     for (epoch, batches) in (1..).zip(&epochs).skip(writer.position() as usize) {
-        writer.push(epoch, batches, 0).unwrap();
+        writer.push(epoch, batches, Vec::new(), 0).unwrap();
     }
     writer.roll(true, 0, 0).unwrap();
-    while let Some((number, unit)) = writer.units.after(counted) {
+    while let Some((number, unit)) = writer.units.next("S", counted) {
         for (index, file) in unit.files.iter().enumerate() {
             let text = std::fs::read_to_string(writer.units.path(number, index)).unwrap();
             // A line of names, then a line a row.
@@ -232,12 +236,12 @@ fn a_thousand_open_directories_stay_within_their_memory() {
                 )
             })
             .collect();
-        writer.push(epoch, &rows(&batch), 0).unwrap();
+        writer.push(epoch, &rows(&batch), Vec::new(), 0).unwrap();
         most = most.max(writer.memory());
     }
     assert_eq!(writer.open.len(), 1000);
     assert!(most <= MEMORY_MAX + CHUNK_BYTES, "{most}");
     writer.roll(true, 0, 0).unwrap();
-    let (_, unit) = writer.units.after(0).unwrap();
+    let (_, unit) = writer.units.next("S", 0).unwrap();
     assert_eq!((unit.files.len(), unit.rows()), (1000, 1_000_000));
 }

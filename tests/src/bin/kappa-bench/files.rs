@@ -1,63 +1,114 @@
-//! A sink of Parquet files beside a stream, against DataFusion's `COPY TO` of the same rows.
+//! Sinks of Parquet files beside a stream: against DataFusion's `COPY TO` of the same rows, several of
+//! them against one, and one of many directories.
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::UInt64Type;
+use datafusion::config::TableParquetOptions;
+use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use kappa_storage::nexmark::Table;
 
 use crate::generated::{bids, generate, generation, one_core};
-use crate::measure::{Measured, Stretch, reset_peak};
+use crate::measure::{Measured, Stretch, Took, reset_peak};
 use crate::query::{open, run, wait_for};
 use crate::{Outcome, Place};
 
 /// Columns of the files among a bid's: auction, bidder, price, channel; and the time.
 const COLUMNS: [usize; 4] = [0, 1, 2, 3];
-const NAMES: &str = "AUCTION, BIDDER, PRICE, CHANNEL";
 
 /// All bids to Parquet.
 pub(crate) async fn measure(place: &Place) -> Outcome<Measured> {
     let rows = bids(place.events);
-    let (engine, data_dir) = open(&Place::local(place.events), &[]).await?;
-    let stream = format!(
-        "CREATE STREAM BID (AUCTION BIGINT, BIDDER BIGINT, PRICE BIGINT, CHANNEL STRING, DATETIME \
-         TIMESTAMP) WITH (CONNECTOR = 'nexmark', TABLE = 'bid', EVENTS = {})",
-        place.events
-    );
-    let mut session = engine.session();
-    run(&mut session, &[&stream]).await?;
-    let files = data_dir.join("files");
-    let sink = format!(
-        "CREATE SINK FILES WITH (CONNECTOR = 'file', PATH = '{}', FORMAT = 'PARQUET') AS SELECT \
-         {NAMES}, DATETIME FROM BID",
-        std::path::absolute(&files)?.display()
-    );
-    reset_peak();
-    let stretch = Stretch::begin()?;
-    run(&mut session, &[&sink]).await?;
-    wait_for(&engine, rows).await?;
-    engine.flush().await?;
-    let mut took = stretch.end()?;
-    engine.shutdown().await?;
+    let mut took = through_sinks(place, 1, "").await?;
     let columns: Vec<usize> = COLUMNS
         .into_iter()
         .chain([Table::Bid.time_column()])
         .collect();
     took.cpu_s -= generation(rows, &columns)?.cpu_s;
+    let theirs = copy(place, rows, &columns).await?;
+    Ok(Measured::of(rows, took).against("COPY TO", rows, theirs))
+}
 
-    let context = context(rows, &columns)?;
+/// To several sinks of the same bytes, against one.
+pub(crate) async fn several(place: &Place, sinks: usize) -> Outcome<Measured> {
+    let rows = bids(place.events);
+    // Whoever comes first pays for a cold cache.
+    through_sinks(place, 1, "").await?;
+    let one = through_sinks(place, 1, "").await?;
+    let took = through_sinks(place, sinks, "").await?;
+    Ok(Measured::of(rows, took).against("one sink", rows, one))
+}
+
+/// To a thousand directories, all of which stay open.
+pub(crate) async fn directories(place: &Place) -> Outcome<Measured> {
+    let rows = bids(place.events);
+    let took = through_sinks(place, 1, ", PARTITION_BY = 'DIRECTORY'").await?;
+    Ok(Measured::of(rows, took))
+}
+
+/// All bids to sinks of files that share what can be shared.
+async fn through_sinks(place: &Place, sinks: usize, properties: &str) -> Outcome<Took> {
+    let rows = bids(place.events);
+    let (engine, data_dir) = open(&Place::local(place.events), &[]).await?;
+    let mut session = engine.session();
+    let bid = format!(
+        "CREATE STREAM BID (AUCTION BIGINT, BIDDER BIGINT, PRICE BIGINT, CHANNEL STRING, DATETIME \
+         TIMESTAMP) WITH (CONNECTOR = 'nexmark', TABLE = 'bid', EVENTS = {})",
+        place.events
+    );
+    run(&mut session, &[&bid]).await?;
+    reset_peak();
     let stretch = Stretch::begin()?;
-    let copy = context
+    for number in 0..sinks {
+        let files = std::path::absolute(data_dir.join(format!("files-{number}")))?;
+        let with = format!(
+            "WITH (CONNECTOR = 'file', PATH = '{}', FORMAT = 'PARQUET', ROLL_INTERVAL = '1 HOUR' \
+             {properties})",
+            files.display()
+        );
+        let sink = match properties {
+            "" => format!("CREATE SINK FILES_{number} FROM BID {with}"),
+            _ => format!(
+                "CREATE SINK FILES_{number} {with} AS SELECT AUCTION, BIDDER, PRICE, CHANNEL, \
+                 DATETIME, BIDDER % 1000 AS DIRECTORY FROM BID"
+            ),
+        };
+        run(&mut session, &[&sink]).await?;
+    }
+    wait_for(&engine, rows).await?;
+    engine.flush().await?;
+    let took = stretch.end()?;
+    engine.shutdown().await?;
+    std::fs::remove_dir_all(data_dir)?;
+    Ok(took)
+}
+
+/// What DataFusion takes to copy the same rows from memory into a file.
+async fn copy(place: &Place, rows: u64, columns: &[usize]) -> Outcome<Took> {
+    let directory = place.fresh_dir()?;
+    let context = context(rows, columns)?;
+    let stretch = Stretch::begin()?;
+    let bids = context
         .sql("SELECT *, CAST(\"dateTime\" AS BIGINT) AS rowtime FROM bid")
         .await?;
-    let copied = parquet(copy, &data_dir.join("copied.parquet")).await?;
-    let theirs = stretch.end()?;
+    // The codec that a sink has unless it is told otherwise.
+    let mut options = TableParquetOptions::default();
+    options.global.compression = Some("zstd(1)".to_owned());
+    let file = directory.join("copied.parquet").display().to_string();
+    let copied = bids
+        .write_parquet(&file, DataFrameWriteOptions::new(), Some(options))
+        .await?;
+    let took = stretch.end()?;
+    let counts = copied.first().ok_or("no count")?;
+    let copied = counts.column(0).as_primitive::<UInt64Type>().value(0);
     if copied != rows {
         return Err(format!("{copied} of {rows} rows copied").into());
     }
-    std::fs::remove_dir_all(data_dir)?;
-    Ok(Measured::of(rows, took).against("Parquet", rows, theirs))
+    std::fs::remove_dir_all(directory)?;
+    Ok(took)
 }
 
 /// DataFusion on one core, with those columns of the bids as table `bid`.
@@ -67,26 +118,4 @@ fn context(rows: u64, columns: &[usize]) -> Outcome<SessionContext> {
     let context = one_core();
     context.register_table("bid", Arc::new(MemTable::try_new(schema, vec![batches])?))?;
     Ok(context)
-}
-
-/// Writes a query's rows as `COPY TO` does; DataFusion's own Parquet feature is not compiled in.
-async fn parquet(rows: datafusion::dataframe::DataFrame, to: &std::path::Path) -> Outcome<u64> {
-    use futures::StreamExt;
-    use parquet::arrow::ArrowWriter;
-    use parquet::basic::{Compression, ZstdLevel};
-    use parquet::file::properties::WriterProperties;
-    let mut stream = rows.execute_stream().await?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .build();
-    let file = std::fs::File::create(to)?;
-    let mut writer = ArrowWriter::try_new(file, stream.schema(), Some(properties))?;
-    let mut count = 0;
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        count += batch.num_rows() as u64;
-        writer.write(&batch)?;
-    }
-    writer.close()?;
-    Ok(count)
 }

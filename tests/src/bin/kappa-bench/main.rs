@@ -162,6 +162,13 @@ fn benchmarks() -> Vec<Benchmark> {
             ratio(0.5),
         ),
         local("parquet", "a sink of Parquet files", ratio(0.7)),
+        local("sinks_2", "two sinks of the same files", ratio(1.0 / 1.15)),
+        local("sinks_3", "three sinks of the same files", ratio(1.0 / 1.3)),
+        local(
+            "directories",
+            "files in 1000 open directories (mark: peak 300 MB)",
+            None,
+        ),
         local("step", "steps of one row (mark: 100 µs)", None),
         kafka(
             "latency_1k",
@@ -215,6 +222,9 @@ async fn measure(name: &str, place: &Place) -> Outcome<Measured> {
         "join" => joins::measure(place, u64::MAX).await,
         "join_skewed" => joins::measure(place, joins::BUSY).await,
         "parquet" => files::measure(place).await,
+        "sinks_2" => files::several(place, 2).await,
+        "sinks_3" => files::several(place, 3).await,
+        "directories" => files::directories(place).await,
         "step" => latency::step(place).await,
         "latency_1k" => latency::through_kafka(place, 1_000, AT_LEAST_ONCE).await,
         "latency_50k" => latency::through_kafka(place, 50_000, AT_LEAST_ONCE).await,
