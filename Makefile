@@ -19,17 +19,18 @@ step = printf '\n== %s\n' "$(1)" >&2; step_start=$$SECONDS
 # $(done): says how long it took.
 done = printf '== done in %d s\n' $$((SECONDS - step_start)) >&2
 
-.PHONY: help demo test lint bench bench-flink ksql-score kafka build setup-build setup-test servers
+.PHONY: help demo snowflake-demo test lint bench bench-flink ksql-score kafka build setup-build setup-test servers
 
 help: ## lists the targets
-	@echo 'make demo        the weblogs pipeline on embedded topics, from nothing (first time: some 18 minutes)'
-	echo 'make test        all tests, real servers included (Kafka, MinIO, PostgreSQL, Azurite, …)'
-	echo 'make lint        formatting, clippy and rustdoc, warnings being errors'
-	echo 'make bench       the benchmarks, in release mode; BENCH="…" passes arguments on'
-	echo 'make bench-flink beside Flink SQL on Nexmark, both reading one Kafka; BENCH="q0 q12" chooses'
-	echo "make ksql-score  ksqlDB's own cases in release mode; KSQL_CASES=DIR judges another folder"
-	echo 'make kafka       a Kafka broker on loopback to play with, until Ctrl-C'
-	echo 'make build       everything that the demo and the tests run'
+	@echo 'make demo            the weblogs pipeline on embedded topics, from nothing (first time: some 18 minutes)'
+	echo 'make snowflake-demo  the same lines from Kafka into Snowflake, S3 and Google Cloud Storage at once'
+	echo 'make test            all tests, real servers included (Kafka, MinIO, PostgreSQL, Azurite, …)'
+	echo 'make lint            formatting, clippy and rustdoc, warnings being errors'
+	echo 'make bench           the benchmarks, in release mode; BENCH="…" passes arguments on'
+	echo 'make bench-flink     beside Flink SQL on Nexmark, both reading one Kafka; BENCH="q0 q12" chooses'
+	echo "make ksql-score      ksqlDB's own cases in release mode; KSQL_CASES=DIR judges another folder"
+	echo 'make kafka           a Kafka broker on loopback to play with, until Ctrl-C'
+	echo 'make build           everything that the demo and the tests run'
 
 # Programs in release mode stand on a RocksDB that is optimised fully.
 bench bench-flink ksql-score: export KAPPA_BUILD := release
@@ -45,7 +46,7 @@ setup-test: setup-build
 
 servers: setup-test
 	@$(call step,the servers of the tests)
-	for server in kafka minio schema-registry postgres azurite snowflake; do
+	for server in kafka minio moto schema-registry postgres azurite snowflake readers; do
 		tests/servers/$$server fetch && continue
 		[[ $${KAPPA_REQUIRE_SERVERS-} != 1 ]] || exit 1
 		echo "== no $$server: the tests that need it will say so and be left out" >&2
@@ -67,6 +68,27 @@ demo: setup-build ## runs examples/weblogs
 	target=$${CARGO_TARGET_DIR:-target}
 	rm -rf "$$target/demo"
 	"$$target/debug/weblogs" "$$target/demo"
+	$(done)
+
+snowflake-demo: setup-test ## runs examples/snowflake_weblogs
+	@$(ENV)
+	$(call step,the servers of the demo (MinIO is built the first time: some 4 minutes))
+	if [[ -z $${KAPPA_BOOTSTRAP_SERVERS-} ]]; then
+		tests/servers/kafka fetch || echo '== no Kafka: topics will be embedded' >&2
+	fi
+	[[ -n $${SNOWFLAKE_ACCOUNT-}$${SNOWFLAKE_URL-} ]] || tests/servers/snowflake fetch
+	[[ -n $${S3_PATH-} ]] || tests/servers/minio fetch
+	$(done)
+	$(call step,building the demo (the first time: some 15 minutes on two cores))
+	cargo build --bin snowflake-weblogs --locked
+	$(done)
+	$(call step,the demo: examples/snowflake_weblogs (with 30 seconds between commits: a minute and a half))
+	# Credentials for a cloud are not meant for the server that stands in for it.
+	[[ -n $${S3_PATH-} ]] || unset $${!AWS_*}
+	[[ -n $${GCS_PATH-} ]] || unset $${!GOOGLE_*}
+	export KAPPA_SERVERS_STARTED=$$(mktemp)
+	trap 'tests/servers/sweep "$$KAPPA_SERVERS_STARTED"; rm -f "$$KAPPA_SERVERS_STARTED"' EXIT
+	"$${CARGO_TARGET_DIR:-target}/debug/snowflake-weblogs"
 	$(done)
 
 test: servers ## runs all tests

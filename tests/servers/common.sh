@@ -62,12 +62,13 @@ free_port() {
     echo "${port}"
 }
 
-# The status of `GET http://127.0.0.1:PORT PATH`, without needing curl.
+# http_status PORT PATH [METHOD]: of a request without a body to 127.0.0.1, without needing curl.
 http_status() {
-    local port=$1 path=$2 status
+    local port=$1 path=$2 method=${3-GET} status
     {
         exec 3<>"/dev/tcp/127.0.0.1/${port}" || return 1
-        printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "${path}" >&3
+        printf '%s %s HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n' \
+            "${method}" "${path}" >&3
         read -r -t 5 _ status _ <&3
     } 2>/dev/null
     echo "${status}"

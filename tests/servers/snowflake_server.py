@@ -13,7 +13,7 @@ What is added to fakesnow:
   none; CREATE TABLE IF NOT EXISTS keeps the load history of a table that exists;
 - MERGE inside a transaction; EXECUTE IMMEDIATE of a block that is one transaction; statements that
   write wait for each other, as for Snowflake's locks;
-- REMOVE @stage/path, LIST @stage/path;
+- REMOVE @stage/path, LIST @stage/path, DROP STAGE database.schema.stage;
 - stages on S3, GCS, AZURE and LOCAL_FS, with and without client-side encryption (decrypted by the
   public connector's own code), and credentials that expire.
 
@@ -472,6 +472,7 @@ def decrypt(body, wrapped, iv, key):
 # ---- requests --------------------------------------------------------------------------------
 
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|COPY|TRUNCATE|CREATE|DROP|ALTER|EXECUTE)\b", re.I)
+DROP_STAGE = re.compile(r"DROP STAGE (\w+)\.(\w+)\.(\w+)")
 BLOCK = re.compile(
     r"EXECUTE IMMEDIATE \$\$\nBEGIN\nBEGIN TRANSACTION;\n(.*;)\nCOMMIT;\nRETURN 'done';\n"
     r"EXCEPTION\nWHEN OTHER THEN\nROLLBACK;\nRAISE;\nEND;\n\$\$",
@@ -550,12 +551,24 @@ async def execute_sql(scope, body, session, sql):
         return list_stage(sql.split()[1])
     if command == "REMOVE":
         return remove_stage(sql.split()[1])
+    if drop := DROP_STAGE.fullmatch(sql):
+        return await drop_stage(scope, session, *drop.group(1, 2, 3))
     if not WRITES.match(sql):
         return await answer_of(scope, session, sql)
     async with lock:
         if command == "EXECUTE":
             return await execute_block(scope, session, sql)
         return await answer_of(scope, session, sql)
+
+
+async def drop_stage(scope, session, database, schema, name):
+    """With its files."""
+    remove_stage(f"@{database}.{schema}.{name}")
+    return await answer_of(
+        scope, session,
+        "DELETE FROM _fs_global._fs_information_schema._fs_stages "
+        f"WHERE database_name = '{database}' AND schema_name = '{schema}' AND name = '{name}'",
+    )
 
 
 async def execute_block(scope, session, sql):

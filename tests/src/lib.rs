@@ -2,10 +2,13 @@
 //! its public interface; nothing of it is part of the product.
 
 pub mod chance;
+pub mod account;
+pub mod bucket;
 pub mod gcs_server;
 mod http_server;
 pub mod instance;
 pub mod ksql;
+pub mod readers;
 pub mod server;
 pub mod slt;
 pub mod streaming_server;

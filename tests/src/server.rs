@@ -102,7 +102,7 @@ impl Drop for Server {
 }
 
 /// The script of a server that can be had.
-fn available(name: &str) -> Result<Option<PathBuf>, String> {
+pub(crate) fn available(name: &str) -> Result<Option<PathBuf>, String> {
     let required = std::env::var_os("KAPPA_REQUIRE_SERVERS").is_some_and(|value| value == "1");
     let script = std::env::var_os("KAPPA_TEST_SERVERS")
         .map(|folder| Path::new(&folder).join(name))

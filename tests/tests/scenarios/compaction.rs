@@ -14,7 +14,7 @@ use kappa_tests::{instance, text};
 use serde_json::Value;
 
 use crate::incarnation::{Incarnation, Table, sorted};
-use crate::sinks::{Files, Place, config, parquet_rows};
+use crate::sinks::{Files, Place, parquet_rows};
 
 const STREAM: &str = "CREATE STREAM clicks (id INT KEY, page STRING) \
                       WITH (KAFKA_TOPIC = 'clicks', VALUE_FORMAT = 'JSON', PARTITIONS = 1)";
@@ -222,7 +222,7 @@ fn files_of_every_format_are_merged_in_a_directory() {
         let connector = place.connector("merged");
         let objects = || place.objects("merged");
         merges(
-            &|data_dir| config(data_dir, None),
+            &|data_dir| place.config(data_dir),
             &connector,
             format,
             &objects,
@@ -236,7 +236,7 @@ fn files_are_merged_in_a_bucket() {
         return;
     };
     let place = Place::of(&server);
-    let config = |data_dir: &Path| config(data_dir, Some(&server));
+    let config = |data_dir: &Path| place.config(data_dir);
     let objects = || place.objects("merged");
     merges(&config, &place.connector("merged"), "PARQUET", &objects);
 }
@@ -317,7 +317,7 @@ fn files_are_merged_through_a_crash_after_every_request() {
 fn replaced_files_stay_for_their_grace() {
     let place = Place::directory();
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(STREAM);
     let more = ", COMPACT_GRACE = '1 HOUR', COMPACT_AFTER = '10 MINUTES'";
     kappa.execute(&create(&place.connector("grace"), "CSV", more));
@@ -333,11 +333,11 @@ fn replaced_files_stay_for_their_grace() {
     assert_eq!(rows(&committed(&found)), rows_of(&sent));
     // Not before their time, by the clock, over a restart.
     kappa.shut_down();
-    let kappa = Incarnation::open_at(config(data_dir.path(), None), HOUR - 1);
+    let kappa = Incarnation::open_at(place.config(data_dir.path()), HOUR - 1);
     kappa.wait(Duration::from_millis(300));
     assert_eq!(directories(&objects())["minute=01"], 3);
     kappa.shut_down();
-    let kappa = Incarnation::open_at(config(data_dir.path(), None), 2 * HOUR);
+    let kappa = Incarnation::open_at(place.config(data_dir.path()), 2 * HOUR);
     let rest = at_rest(&kappa, &objects);
     assert_eq!(rows(&listed(&rest)), rows_of(&sent));
     kappa.shut_down();
@@ -347,7 +347,7 @@ fn replaced_files_stay_for_their_grace() {
 fn the_order_of_changes_stays_what_it_was() {
     let place = Place::directory();
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(
         "CREATE TABLE users (id INT PRIMARY KEY, name STRING) \
          WITH (KAFKA_TOPIC = 'users', VALUE_FORMAT = 'JSON', PARTITIONS = 1)",
@@ -386,7 +386,7 @@ fn the_order_of_changes_stays_what_it_was() {
 fn files_that_somebody_removed_are_not_waited_for() {
     let place = Place::directory();
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(STREAM);
     kappa.execute(&create(&place.connector("removed"), "JSON", ""));
     for id in 0..3 {
@@ -416,7 +416,7 @@ fn files_that_somebody_removed_are_not_waited_for() {
 fn an_old_copy_of_the_data_directory_merges_nothing() {
     let place = Place::directory();
     let data_dir = instance::data_dir().unwrap();
-    let open = |data_dir: &Path| Incarnation::open(config(data_dir, None));
+    let open = |data_dir: &Path| Incarnation::open(place.config(data_dir));
     let kappa = open(data_dir.path());
     kappa.execute(STREAM);
     kappa.execute(&create(&place.connector("copied"), "JSON", ""));
@@ -437,7 +437,7 @@ fn an_old_copy_of_the_data_directory_merges_nothing() {
     let rest = at_rest(&kappa, &objects);
     kappa.shut_down();
     // Nothing comes for its directory for more than an hour.
-    let kappa = Incarnation::open_at(config(copy.path(), None), 2 * HOUR);
+    let kappa = Incarnation::open_at(place.config(copy.path()), 2 * HOUR);
     let begun = Instant::now();
     while !fact(&kappa, "compaction error").contains("another copy of this data directory") {
         assert!(begun.elapsed() < Duration::from_secs(30));
@@ -450,7 +450,7 @@ fn an_old_copy_of_the_data_directory_merges_nothing() {
 #[test]
 fn what_does_not_fit_is_said() {
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(STREAM);
     for (with, said) in [
         (

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use crate::incarnation::{Incarnation, Table};
-use crate::sinks::{Place, config, parquet_rows};
+use crate::sinks::{Place, parquet_rows};
 
 const HOUR: i64 = 3_600_000;
 /// When it is looked, by the wall clock.
@@ -402,13 +402,13 @@ fn a_bucket_is_cleaned() {
         return;
     };
     let data_dir = instance::data_dir().unwrap();
-    let config = config(data_dir.path(), Some(&server));
-    let kappa = Incarnation::open(config.clone());
     let place = Place::of(&server);
-    let Place::Bucket(store) = &place else {
+    let config = place.config(data_dir.path());
+    let kappa = Incarnation::open(config.clone());
+    let Place::Bucket(bucket) = &place else {
         panic!("a bucket was wanted");
     };
-    store_is_cleaned(&config, store.as_ref(), &kappa, "s3://kappa/cleaned");
+    store_is_cleaned(&config, bucket.store(), &kappa, "s3://kappa/cleaned");
     let files = place.objects("cleaned");
     let files = files
         .into_iter()

@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
 use kappa_engine::Config;
+use kappa_tests::bucket::{Bucket, Objects};
 use kappa_tests::server::Server;
 use kappa_tests::{instance, text};
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::runtime::Runtime;
 
@@ -20,39 +18,17 @@ const STREAM: &str = "CREATE STREAM clicks (id INT KEY, page STRING, ms INT) \
                       WITH (KAFKA_TOPIC = 'clicks', VALUE_FORMAT = 'JSON', PARTITIONS = 2)";
 
 /// Files by name.
-pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = Objects;
 
 /// Where a sink writes, as seen by somebody else.
 pub(crate) enum Place {
     Directory(tempfile::TempDir),
-    Bucket(Box<dyn ObjectStore>),
-    Container(Box<dyn ObjectStore>, String),
+    Bucket(Bucket),
 }
 
 impl Place {
     pub(crate) fn of(server: &Server) -> Self {
-        let store = AmazonS3Builder::new()
-            .with_endpoint(server.value("ENDPOINT"))
-            .with_allow_http(true)
-            .with_region(server.value("REGION"))
-            .with_bucket_name(server.value("BUCKET"))
-            .with_access_key_id(server.value("ACCESS_KEY"))
-            .with_secret_access_key(server.value("SECRET_KEY"))
-            .build()
-            .unwrap();
-        Self::Bucket(Box::new(store))
-    }
-
-    fn container(server: &Server) -> Self {
-        let store = MicrosoftAzureBuilder::new()
-            .with_endpoint(server.value("ENDPOINT").to_owned())
-            .with_allow_http(true)
-            .with_container_name(server.value("CONTAINER"))
-            .with_account(server.value("ACCOUNT"))
-            .with_access_key(server.value("KEY"))
-            .build()
-            .unwrap();
-        Self::Container(Box::new(store), server.value("CONTAINER").to_owned())
+        Self::Bucket(Bucket::s3(server).unwrap())
     }
 
     pub(crate) fn directory() -> Self {
@@ -66,11 +42,18 @@ impl Place {
                 "CONNECTOR = 'file', PATH = '{}'",
                 directory.path().join(folder).display()
             ),
-            Self::Bucket(_) => format!("CONNECTOR = 's3', PATH = 's3://kappa/{folder}'"),
-            Self::Container(_, name) => {
-                format!("CONNECTOR = 'azure', PATH = 'az://{name}/{folder}'")
-            }
+            Self::Bucket(bucket) => bucket.connector(folder),
         }
+    }
+
+    /// What an engine is opened with that writes here.
+    pub(crate) fn config(&self, data_dir: &Path) -> Config {
+        let mut settings = vec![("commit.interval.ms", "1000")];
+        if let Self::Bucket(bucket) = self {
+            let own = bucket.settings().iter();
+            settings.extend(own.map(|(name, value)| (*name, value.as_str())));
+        }
+        instance::config(data_dir, &settings)
     }
 
     /// Files of rows; what says which belong together is left out.
@@ -90,29 +73,19 @@ impl Place {
     }
 
     fn try_objects(&self, folder: &str) -> Option<Files> {
-        let mut files = Files::new();
         match self {
             Self::Directory(directory) => {
+                let mut files = Files::new();
                 read_directory(&directory.path().join(folder), "", &mut files)?;
+                Some(files)
             }
-            Self::Bucket(store) | Self::Container(store, _) => {
-                Runtime::new().unwrap().block_on(async {
-                    let prefix = object_store::path::Path::from(folder);
-                    let mut listed = store.list(Some(&prefix));
-                    while let Some(object) = futures::StreamExt::next(&mut listed).await {
-                        let location = object.unwrap().location;
-                        let found = match store.get(&location).await {
-                            Err(object_store::Error::NotFound { .. }) => return None,
-                            found => found.unwrap(),
-                        };
-                        let name = location.as_ref()[folder.len() + 1..].to_owned();
-                        files.insert(name, found.bytes().await.unwrap().to_vec());
-                    }
-                    Some(())
-                })?;
+            Self::Bucket(bucket) => {
+                match Runtime::new().unwrap().block_on(bucket.objects(folder)) {
+                    Err(object_store::Error::NotFound { .. }) => None,
+                    listed => Some(listed.unwrap()),
+                }
             }
         }
-        Some(files)
     }
 }
 
@@ -146,35 +119,6 @@ pub(crate) fn parquet_rows(files: &Files) -> Table {
     sorted(text::rows(&batches).unwrap())
 }
 
-pub(crate) fn config(data_dir: &Path, server: Option<&Server>) -> Config {
-    let mut settings = vec![("commit.interval.ms", "1000".to_owned())];
-    if let Some(server) = server {
-        settings.extend([
-            ("s3.endpoint", server.value("ENDPOINT").to_owned()),
-            ("s3.region", server.value("REGION").to_owned()),
-            ("s3.access_key_id", server.value("ACCESS_KEY").to_owned()),
-            (
-                "s3.secret_access_key",
-                server.value("SECRET_KEY").to_owned(),
-            ),
-        ]);
-    }
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    instance::config(data_dir, &settings)
-}
-
-fn azure_config(data_dir: &Path, server: &Server) -> Config {
-    let settings = [
-        ("azure.endpoint", server.value("ENDPOINT")),
-        ("azure.account_name", server.value("ACCOUNT")),
-        ("azure.account_key", server.value("KEY")),
-    ];
-    instance::config(data_dir, &settings)
-}
-
 fn send(kappa: &Incarnation, ids: std::ops::Range<i32>) {
     for id in ids {
         let value = format!(r#"{{"PAGE":"/{}","MS":{id}}}"#, id % 3);
@@ -195,9 +139,9 @@ fn clicks(end: i32) -> Table {
 }
 
 /// Sends, flushes, restarts and crashes; then every row is there once.
-fn rows_survive(config: &dyn Fn(&Path) -> Config, place: &Place) {
+pub(crate) fn rows_survive(place: &Place) {
     let data_dir = instance::data_dir().unwrap();
-    let open = || Incarnation::open(config(data_dir.path()));
+    let open = || Incarnation::open(place.config(data_dir.path()));
     let mut kappa = open();
     kappa.execute(STREAM);
     kappa.execute(&format!(
@@ -258,7 +202,7 @@ fn rows_survive(config: &dyn Fn(&Path) -> Config, place: &Place) {
 
 #[test]
 fn rows_reach_a_directory_once() {
-    rows_survive(&|data_dir| config(data_dir, None), &Place::directory());
+    rows_survive(&Place::directory());
 }
 
 #[test]
@@ -266,8 +210,15 @@ fn rows_reach_a_bucket_once() {
     let Some(server) = Server::start("minio").unwrap() else {
         return;
     };
-    let config = |data_dir: &Path| config(data_dir, Some(&server));
-    rows_survive(&config, &Place::of(&server));
+    rows_survive(&Place::of(&server));
+}
+
+#[test]
+fn rows_reach_a_bucket_of_another_implementation_once() {
+    let Some(server) = Server::start("moto").unwrap() else {
+        return;
+    };
+    rows_survive(&Place::of(&server));
 }
 
 #[test]
@@ -275,15 +226,14 @@ fn rows_reach_a_container_of_azure_once() {
     let Some(server) = Server::start("azurite").unwrap() else {
         return;
     };
-    let config = |data_dir: &Path| azure_config(data_dir, &server);
-    rows_survive(&config, &Place::container(&server));
+    rows_survive(&Place::Bucket(Bucket::azure(&server).unwrap()));
 }
 
 #[test]
 fn nothing_is_visible_before_its_commit() {
     let place = Place::directory();
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(STREAM);
     kappa.execute(&format!(
         "CREATE SINK files FROM clicks WITH ({}, ROLL_INTERVAL = '1 HOUR')",
@@ -301,7 +251,7 @@ fn nothing_is_visible_before_its_commit() {
 fn json_and_csv_are_what_other_programs_read() {
     let place = Place::directory();
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(
         "CREATE STREAM orders (id INT KEY, name STRING, price DECIMAL(6, 2), day DATE, \
          tags ARRAY<STRING>) WITH (KAFKA_TOPIC = 'orders', VALUE_FORMAT = 'JSON', PARTITIONS = 1)",
@@ -347,7 +297,7 @@ fn json_and_csv_are_what_other_programs_read() {
 fn values_make_directories() {
     let place = Place::directory();
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(STREAM);
     kappa.execute(&format!(
         "CREATE SINK files FROM clicks WITH ({}, PARTITION_BY = 'page, ms')",
@@ -384,7 +334,7 @@ fn values_make_directories() {
 fn changes_of_a_table_say_what_is_gone() {
     let place = Place::directory();
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(
         "CREATE TABLE users (id INT PRIMARY KEY, name STRING) \
          WITH (KAFKA_TOPIC = 'users', VALUE_FORMAT = 'JSON', PARTITIONS = 1)",
@@ -419,7 +369,7 @@ fn changes_of_a_table_say_what_is_gone() {
 fn a_query_can_be_a_sink() {
     let place = Place::directory();
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(STREAM);
     let create = |name: &str, with: &str, query: &str| {
         format!("CREATE SINK {name} WITH ({with}) AS {query} EMIT CHANGES")
@@ -431,7 +381,7 @@ fn a_query_can_be_a_sink() {
     kappa.flush();
     kappa.shut_down();
     // Counted on from what was committed, not from the beginning.
-    let kappa = Incarnation::open(config(data_dir.path(), None));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     send(&kappa, 10..20);
     kappa.flush();
     let mut last: BTreeMap<String, i64> = BTreeMap::new();
@@ -488,7 +438,7 @@ fn an_outage_of_the_bucket_loses_nothing() {
     };
     let place = Place::of(&server);
     let data_dir = instance::data_dir().unwrap();
-    let open = || Incarnation::open(config(data_dir.path(), Some(&server)));
+    let open = || Incarnation::open(place.config(data_dir.path()));
     let kappa = open();
     kappa.execute(STREAM);
     kappa.execute("CREATE TABLE per_page AS SELECT page, COUNT(*) AS n FROM clicks GROUP BY page");
@@ -510,7 +460,7 @@ fn an_outage_of_the_bucket_loses_nothing() {
     }
     kappa.shut_down();
     server.resume().unwrap();
-    let kappa = Incarnation::open(config(data_dir.path(), Some(&server)));
+    let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.flush();
     assert_eq!(parquet_rows(&place.files("outage")), clicks(30));
     kappa.shut_down();
@@ -522,7 +472,7 @@ fn refusals_are_said_and_not_retried() {
         return;
     };
     let data_dir = instance::data_dir().unwrap();
-    let mut wrong = config(data_dir.path(), Some(&server));
+    let mut wrong = Place::of(&server).config(data_dir.path());
     let kappa = Incarnation::open(wrong.clone());
     kappa.execute(STREAM);
     send(&kappa, 0..3);

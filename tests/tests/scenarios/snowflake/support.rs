@@ -7,27 +7,47 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use kappa_storage::snowflake::{Snowflake, SnowflakeOptions, StagedFile, Target};
+use kappa_tests::account::Account;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The server, with a folder for files.
+/// An account, with a folder for files.
 pub(crate) struct Server {
-    server: kappa_tests::server::Server,
+    account: Account,
+    /// What the account is of, unless it is a real one.
+    emulator: Option<kappa_tests::server::Server>,
     pub(crate) folder: TempDir,
 }
 
 impl Server {
-    /// `None` where it cannot be had.
+    /// The emulator. `None` where it cannot be had.
     pub(crate) fn start() -> Option<Self> {
+        let emulator = kappa_tests::server::Server::start("snowflake").unwrap()?;
         Some(Self {
-            server: kappa_tests::server::Server::start("snowflake").unwrap()?,
+            account: Account::of_server(&emulator),
+            emulator: Some(emulator),
             folder: tempfile::tempdir().unwrap(),
         })
     }
 
+    /// An account, which has no faults at will.
+    pub(crate) fn of(account: Account) -> Self {
+        Self {
+            account,
+            emulator: None,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// What the emulator's script says.
     pub(crate) fn value(&self, key: &str) -> &str {
-        self.server.value(key)
+        self.emulator.as_ref().unwrap().value(key)
+    }
+
+    /// The schema with its database, as SQL has it.
+    pub(crate) fn schema(&self) -> String {
+        self.account.schema()
     }
 
     /// The properties of a sink, with more or others than the usual.
@@ -36,19 +56,14 @@ impl Server {
     }
 
     pub(crate) fn properties(&self, more: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let mut properties = BTreeMap::new();
-        for key in [
-            "URL",
-            "ACCOUNT",
-            "USER",
-            "PRIVATE_KEY_FILE",
-            "DATABASE",
-            "SCHEMA",
-        ] {
-            properties.insert(key.to_owned(), self.value(key).to_owned());
-        }
+        let own = self.account.properties().iter();
+        let own = own.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let mut properties: BTreeMap<String, String> = own.collect();
         properties.insert("TABLE".to_owned(), "T".to_owned());
-        properties.insert("RETRY_TIMEOUT".to_owned(), "5".to_owned());
+        if self.emulator.is_some() {
+            // Faults are to end soon.
+            properties.insert("RETRY_TIMEOUT".to_owned(), "5".to_owned());
+        }
         for (key, value) in more {
             match value.is_empty() {
                 true => properties.remove(*key),
@@ -104,13 +119,10 @@ impl Server {
 
     /// Rows of a query, by a connection of its own, cells joined by `|`.
     pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
-        let mut reader = self.sink(&events(), &[], &[]);
-        let answer = reader.query(sql).await.unwrap();
-        let text = |cell: &Option<String>| cell.clone().unwrap_or_else(|| "NULL".to_owned());
-        let join = |row: &Vec<Option<String>>| row.iter().map(text).collect::<Vec<_>>().join("|");
-        let rows = answer.rows().iter().map(join).collect();
-        reader.close().await;
-        rows
+        let rows = self.account.query(sql).await.unwrap().into_iter();
+        let text = |cell: Option<String>| cell.unwrap_or_else(|| "NULL".to_owned());
+        rows.map(|row| row.into_iter().map(text).collect::<Vec<_>>().join("|"))
+            .collect()
     }
 }
 
