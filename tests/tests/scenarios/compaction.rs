@@ -450,7 +450,7 @@ fn an_old_copy_of_the_data_directory_merges_nothing() {
 #[test]
 fn what_does_not_fit_is_said() {
     let data_dir = instance::data_dir().unwrap();
-    let kappa = Incarnation::open(place.config(data_dir.path()));
+    let kappa = Incarnation::open(instance::config(data_dir.path(), &[]));
     kappa.execute(STREAM);
     for (with, said) in [
         (
