@@ -19,7 +19,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{concat_batches, max, min};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use kappa_sql::column;
-use kappa_storage::files::{FileEncoding, FileWriter};
+use kappa_storage::files::{FileEncoding, FileFormat, FileWriter};
 use kappa_storage::store::{Commit, Durability, Store, View};
 use serde::{Deserialize, Serialize};
 
@@ -329,6 +329,14 @@ impl Writer {
     /// Directories whose files are done.
     fn due(&self, now_ms: i64) -> Vec<String> {
         let roll = &self.options.roll;
+        let mut ages = self.open.values().map(|file| now_ms - file.first_ms);
+        if self.options.encoding.format == FileFormat::Delta
+            && ages.any(|age| age >= roll.interval_ms)
+        {
+            // A unit is a commit of the table: better one for all, each interval, than one for each
+            // partition at its own time.
+            return self.open.keys().cloned().collect();
+        }
         let mut due: Vec<String> = Vec::new();
         let mut rest: Vec<(i64, &String)> = Vec::new();
         for (path, file) in &self.open {

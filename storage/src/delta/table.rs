@@ -172,9 +172,8 @@ pub(super) fn missing(
         Mode::Append => {
             let of_table = properties.keys().find(|name| name.starts_with(CONSTRAINT));
             let of_column = there.fields().find(|field| {
-                let rules = COLUMN_RULES.iter();
-                rules
-                    .into_iter()
+                COLUMN_RULES
+                    .iter()
                     .any(|rule| field.metadata().contains_key(*rule))
             });
             if let Some(name) = of_table.or(of_column.map(|field| field.name())) {

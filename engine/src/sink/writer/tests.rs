@@ -127,6 +127,31 @@ fn files_roll_by_rows_age_and_idleness() {
 }
 
 #[test]
+fn files_of_a_delta_table_roll_together_when_one_is_old() {
+    let fixture = Fixture::new();
+    let mut options = options();
+    options.encoding = FileEncoding::of(FileFormat::Delta);
+    options.roll.rows = 3;
+    options.roll.interval_ms = 100;
+    let mut writer = fixture.open(&options);
+    let push = |writer: &mut Writer, epoch, sites: &[(&str, i64)], now_ms| {
+        writer
+            .push(epoch, &rows(sites), Vec::new(), now_ms)
+            .unwrap();
+    };
+    push(&mut writer, 1, &[("a", 1)], 0);
+    push(&mut writer, 2, &[("b", 1), ("b", 2), ("b", 3)], 50);
+    // A large one goes alone.
+    assert!(writer.roll(false, 50, 0).unwrap());
+    assert_eq!(unit(&writer, 1), Some(vec![place("b", 3)]));
+    push(&mut writer, 3, &[("c", 1)], 99);
+    assert!(!writer.roll(false, 99, 0).unwrap());
+    assert!(writer.roll(false, 100, 0).unwrap());
+    assert_eq!(unit(&writer, 2), Some(vec![place("a", 1), place("c", 1)]));
+    assert!(!writer.has_open_files());
+}
+
+#[test]
 fn files_roll_when_stream_time_passes_their_directory() {
     let fixture = Fixture::new();
     let mut options = options();
