@@ -297,7 +297,7 @@ fn pipe_info() -> Value {
     let parameters = json!({
         "max_client_lag_seconds": 1,
         "rowset_flush_threshold_kb": 1024,
-        "max_buffered_kb_for_rowset_mode": 1 << 20,
+        "max_buffered_kb_for_rowset_mode": 10_240,
         "rowset_threshold_lookback_seconds": 60,
         "rowset_threshold_ewma_weight": 50,
         "target_file_size_compressed_mb": 16,
