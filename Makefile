@@ -45,7 +45,7 @@ setup-test: setup-build
 
 servers: setup-test
 	@$(call step,the servers of the tests)
-	for server in kafka minio schema-registry postgres azurite snowflake; do
+	for server in kafka minio schema-registry postgres azurite snowflake snowpipe-sdk; do
 		tests/servers/$$server fetch && continue
 		[[ $${KAPPA_REQUIRE_SERVERS-} != 1 ]] || exit 1
 		echo "== no $$server: the tests that need it will say so and be left out" >&2
