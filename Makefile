@@ -46,7 +46,7 @@ setup-test: setup-build
 
 servers: setup-test
 	@$(call step,the servers of the tests)
-	for server in kafka minio moto schema-registry postgres azurite snowflake readers; do
+	for server in kafka minio moto schema-registry postgres azurite snowflake snowpipe-sdk readers; do
 		tests/servers/$$server fetch && continue
 		[[ $${KAPPA_REQUIRE_SERVERS-} != 1 ]] || exit 1
 		echo "== no $$server: the tests that need it will say so and be left out" >&2

@@ -37,7 +37,7 @@ channel.wait_for_commit(
 )
 status = channel.get_channel_status()
 print(json.dumps(status.latest_committed_offset_token))
-print(json.dumps(status.rows_inserted))
+print(json.dumps(status.rows_inserted_count))
 print(json.dumps(status.rows_error_count))
 channel.close()
 client.close()

@@ -70,7 +70,8 @@ impl StreamingServer {
         let served = Arc::clone(&shared);
         let respond = move |head, body| respond(Arc::clone(&served), head, body).boxed();
         let server = HttpServer::start("streaming server", Arc::new(respond));
-        lock(&shared.state).host = server.address().to_string();
+        // Without the port, as the real one: clients add that of the account.
+        lock(&shared.state).host = server.address().ip().to_string();
         Self { shared, server }
     }
 

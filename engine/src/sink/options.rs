@@ -264,11 +264,13 @@ fn complain(with: &Properties, error: kappa_storage::Error) -> Error {
         kappa_storage::Error::User(message) => message,
         other => other.to_string(),
     };
-    let named = with.iter().find(|property| {
-        let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        // Snowflake's have several names, of which messages have ours.
-        let own = canonical(&property.name);
-        words.any(|word| word.eq_ignore_ascii_case(&property.name) || Some(word) == own)
+    let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    // The first that is named. Snowflake's have several names, of which messages have ours.
+    let named = words.find_map(|word| {
+        with.iter().find(|property| {
+            let own = canonical(&property.name);
+            word.eq_ignore_ascii_case(&property.name) || Some(word) == own
+        })
     });
     let place = named.or_else(|| with.get("CONNECTOR"));
     let error = Error::invalid(message);

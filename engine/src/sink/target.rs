@@ -23,8 +23,10 @@ use crate::query::decode::BadRecord;
 
 /// Bytes of rows that are committed together, of what waits.
 const ROWS_BYTES_MAX: u64 = 32 << 20;
-/// The same for each channel: a channel's limit is in bytes a second, and a commit takes seconds.
+/// The same for each channel, and for all of a sink: a channel's limit is in bytes a second, and a
+/// commit takes seconds.
 const CHANNEL_BYTES_MAX: u64 = 16 << 20;
+const CHANNELS_BYTES_MAX: u64 = 256 << 20;
 /// Files of a unit that are put at a time.
 const PUTS: usize = 4;
 
@@ -94,7 +96,10 @@ impl Target {
     /// How many bytes of rows it is given at a time, unless one epoch has more.
     pub(crate) fn rows_bytes_max(&self) -> u64 {
         match self {
-            Self::Streaming(target) => CHANNEL_BYTES_MAX * target.streaming.channels() as u64,
+            Self::Streaming(target) => {
+                let bytes = CHANNEL_BYTES_MAX * target.streaming.channels() as u64;
+                bytes.min(CHANNELS_BYTES_MAX)
+            }
             _ => ROWS_BYTES_MAX,
         }
     }

@@ -256,7 +256,8 @@ impl Pipes {
             other => return Err(bad("BAD_ENCODING", other.to_owned())),
         };
         let text = String::from_utf8(lines).map_err(|error| bad("BAD_ROWS", error.to_string()))?;
-        let rows = text.strip_suffix('\n').unwrap_or(&text).split('\n');
+        // Snowflake's own client leaves lines empty.
+        let rows = text.lines().filter(|line| !line.is_empty());
         let rows: Result<Vec<Value>, _> = rows.map(serde_json::from_str).collect();
         let rows = rows.map_err(|error| bad("BAD_ROWS", error.to_string()))?;
         // Older clients send one token.
@@ -297,7 +298,7 @@ fn pipe_info() -> Value {
     let parameters = json!({
         "max_client_lag_seconds": 1,
         "rowset_flush_threshold_kb": 1024,
-        "max_buffered_kb_for_rowset_mode": 1 << 20,
+        "max_buffered_kb_for_rowset_mode": 10_240,
         "rowset_threshold_lookback_seconds": 60,
         "rowset_threshold_ewma_weight": 50,
         "target_file_size_compressed_mb": 16,

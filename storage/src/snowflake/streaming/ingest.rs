@@ -226,11 +226,10 @@ impl Ingest {
         let text = self.ask(&what, |http| http.get(url.clone())).await?;
         // Certificates do not match underscores.
         let host = value_of(&text, &["hostname"]).replace('_', "-");
-        let base = Url::parse(&format!("{}://{host}", self.options.url.scheme()));
-        let base = match base {
-            Ok(base) if base.host_str().is_some() && base.path() == "/" => base,
-            _ => return Err(Error::external(what, format!("'{host}' is no host"))),
-        };
+        let base = self.base(&host).ok_or_else(|| {
+            let cause = format!("'{host}' is no host");
+            Error::external(&what, cause)
+        })?;
         if let Login::AccessToken(token) = &self.options.login {
             return Ok(Access {
                 base,
@@ -266,6 +265,16 @@ impl Ingest {
             token_type: "OAUTH",
             renew_at_ms,
         })
+    }
+
+    /// The address of a host: with the account's scheme, and its port, which Snowflake does not name.
+    fn base(&self, host: &str) -> Option<Url> {
+        let account = &self.options.url;
+        let mut base = Url::parse(&format!("{}://{host}", account.scheme())).ok()?;
+        if base.port().is_none() && account.port().is_some() {
+            base.set_port(account.port()).ok()?;
+        }
+        (base.host_str().is_some() && base.path() == "/").then_some(base)
     }
 
     /// Sends a request to the account's own host, with the user's login.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use futures::StreamExt;
 use kappa_storage::Error;
 use kappa_storage::snowflake::{
     ChannelMarks, EpochRows, RejectedRows, SnowflakeOptions, Streamed, Streaming, Target,
@@ -767,7 +768,7 @@ async fn random_run(seed: u64) {
 
 #[tokio::test]
 async fn random_crash_runs_lose_and_double_nothing() {
-    for seed in 0..200 {
-        random_run(seed).await;
-    }
+    // Most of a run is waiting.
+    let runs = futures::stream::iter(0..200).map(|seed| Box::pin(random_run(seed)));
+    runs.buffer_unordered(20).collect::<()>().await;
 }
