@@ -73,7 +73,7 @@ impl CompactionHandle {
             small_files,
             error,
             paused: sender,
-            task: tokio::spawn(task.run()),
+            task: tokio::spawn(Box::pin(task.run())),
         }
     }
 
@@ -191,8 +191,8 @@ impl Task {
         file.bytes = match there {
             Some(there) => self.bytes_of(&object_name, &there, object)?,
             None => {
-                let merged = match self.merge(&compaction).await? {
-                    Merged::File(path) => path,
+                let (path, bytes) = match self.merge(&compaction).await? {
+                    Merged::File(path, bytes) => (path, bytes),
                     Merged::Gone(gone) => {
                         // Whoever removed them may be another copy that has just merged them.
                         if files.target.read(&object_name).await?.is_some() {
@@ -204,7 +204,6 @@ impl Task {
                         return blocking(move || small_files.abandon(&gone)).await;
                     }
                 };
-                let (path, bytes) = merged;
                 let put = files.target.put(&name, &path).await;
                 drop(tokio::fs::remove_file(&path).await);
                 put?;
@@ -290,14 +289,14 @@ impl Task {
             return Ok(Merged::Gone(gone));
         }
         let bytes = blocking(move || Ok(merger.finish()?)).await?;
-        Ok(Merged::File((output, bytes)))
+        Ok(Merged::File(output, bytes))
     }
 }
 
 /// What became of inputs.
 enum Merged {
     /// A file on local disk, and its length in bytes.
-    File((PathBuf, u64)),
+    File(PathBuf, u64),
     /// These are not there any more.
     Gone(Vec<SmallFile>),
 }

@@ -238,7 +238,7 @@ mod tests {
                 "BOOLEAN",
                 Arc::new(
                     (0..rows)
-                        .map(|i| value(i).then_some(i % 4 == 0))
+                        .map(|i| value(i).then_some(i.is_multiple_of(4)))
                         .collect::<BooleanArray>(),
                 ),
             ),
@@ -348,7 +348,7 @@ mod tests {
             Compression::Gzip,
             Compression::Zstd,
         ] {
-            let found = read(&written(compression, &[rows.clone()]));
+            let found = read(&written(compression, std::slice::from_ref(&rows)));
             assert_eq!(text(&found), text(&rows), "{compression:?}");
             for (found, wanted) in found.schema().fields().iter().zip(rows.schema().fields()) {
                 assert_eq!(found.name(), wanted.name());
@@ -362,8 +362,8 @@ mod tests {
     #[test]
     fn bytes_depend_on_rows_alone() {
         let rows = every_type(1000);
-        let whole = written(Compression::Zstd, &[rows.clone()]);
-        let again = written(Compression::Zstd, &[rows.clone()]);
+        let whole = written(Compression::Zstd, std::slice::from_ref(&rows));
+        let again = written(Compression::Zstd, std::slice::from_ref(&rows));
         assert!(again == whole);
         let pieces: Vec<RecordBatch> = (0..10).map(|n| rows.slice(n * 100, 100)).collect();
         assert_eq!(
@@ -384,7 +384,7 @@ mod tests {
     fn large_rows_make_small_blocks() {
         let texts = StringArray::from_iter_values((0..40).map(|_| "x".repeat(500_000)));
         let rows = RecordBatch::try_from_iter([("S", Arc::new(texts) as ArrayRef)]).unwrap();
-        let bytes = written(Compression::None, &[rows.clone()]);
+        let bytes = written(Compression::None, std::slice::from_ref(&rows));
         // The header ends in the marker that follows each block.
         let marker = &bytes[bytes.len() - MARKER_BYTES..];
         let blocks = bytes

@@ -246,13 +246,13 @@ mod tests {
                 encoding.compression = compression;
                 let schema = make(0..0).schema();
                 let mut merger = FileMerger::create(&encoding, &at("merged"), &schema).unwrap();
-                for range in [0..10, 10..11, 11..20_000] {
+                for range in [0..10, 10..11, 11..5_000] {
                     write(&encoding, &at("input"), &make(range));
                     merger.append(&at("input"), "input").unwrap();
                 }
                 let bytes = merger.finish().unwrap();
                 assert_eq!(bytes, at("merged").metadata().unwrap().len());
-                let all = make(0..20_000);
+                let all = make(0..5_000);
                 match format {
                     FileFormat::Parquet | FileFormat::Delta => {
                         assert_eq!(parquet(&at("merged")), all);
