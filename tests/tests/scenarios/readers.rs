@@ -307,7 +307,7 @@ pub(crate) fn everything_is_found(readers: &Readers, place: &Place) {
     for (format, compression) in ALL {
         let objects = place.objects(&format!("{format}_{compression}"));
         check_compression(&objects, format, compression);
-        // Also from where the reader itself has no access.
+        // A copy, since a reader has no access to some places.
         let copy = tempfile::tempdir().unwrap();
         save(&objects, copy.path());
         let mut request = Request::new(format, copy.path().display().to_string());
