@@ -96,6 +96,8 @@ await() {
         ((SECONDS < end)) || return 1
         sleep 0.1
     done
+    # It may be another one that answered.
+    pid_of "${dir}" >/dev/null
 }
 
 # stop_server DIR [-9]: ends the process that `start` recorded, and no other.
