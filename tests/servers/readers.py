@@ -223,7 +223,13 @@ def read_delta(asked):
     options = None
     if asked.place.startswith("s3://"):
         options = {"AWS_ALLOW_HTTP": "true", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false"}
-    return DeltaTable(asked.place, storage_options=options).to_pyarrow_table()
+    table = DeltaTable(asked.place, storage_options=options).to_pyarrow_table()
+    # Its timestamps are moments: they are told in UTC.
+    for index, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type) and field.type.tz == "UTC":
+            moments = table.column(index).cast(pa.timestamp(field.type.unit))
+            table = table.set_column(index, field.name, moments)
+    return table
 
 
 # ---- types and values ------------------------------------------------------------------------

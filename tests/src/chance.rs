@@ -11,7 +11,7 @@ impl Chance {
         let asked = std::env::var("KAPPA_SEED");
         let seed = asked.ok().and_then(|text| text.parse().ok());
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-        println!("KAPPA_SEED={seed}");
+        eprintln!("KAPPA_SEED={seed}");
         Self(seed)
     }
 

@@ -32,7 +32,7 @@ enum Out {
     Rows(Box<FileWriter>),
     Bytes {
         file: File,
-        out: Compressed<BufWriter<File>>,
+        out: Box<Compressed<BufWriter<File>>>,
         /// How the bytes of a file are compressed as a whole.
         compression: Compression,
         header: Vec<u8>,
@@ -69,7 +69,7 @@ impl FileMerger {
                     open().map_err(|error: std::io::Error| Error::retryable(what(), error))?;
                 Out::Bytes {
                     file,
-                    out,
+                    out: Box::new(out),
                     compression,
                     header: header(encoding, schema)
                         .map_err(|error| Error::external(what(), error))?,

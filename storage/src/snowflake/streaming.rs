@@ -257,7 +257,7 @@ impl Streaming {
             if waited >= self.options.retry {
                 let error = stalled(&self.ingest, first, last(part), waited);
                 self.stalls += 1;
-                if self.stalls % STALLS_MAX == 0 {
+                if self.stalls.is_multiple_of(STALLS_MAX) {
                     for channel in &mut self.channels {
                         channel.invalidate("nothing got into the table".to_owned());
                     }

@@ -1,4 +1,4 @@
-//! What sinks of files wrote, as DuckDB and pyarrow read it.
+//! What sinks of files wrote, as DuckDB, pyarrow and deltalake's Python package read it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -442,4 +442,86 @@ fn other_readers_go_by_commit_objects() {
 #[test]
 fn other_readers_go_by_commit_objects_in_another_implementation_of_s3() {
     commit_objects_lead_to_all_rows("moto");
+}
+
+/// A folder of a place that is a directory.
+fn folder(place: &Place, name: &str) -> String {
+    match place {
+        Place::Directory(directory) => directory.path().join(name).display().to_string(),
+        Place::Bucket(bucket) => bucket.path(name),
+    }
+}
+
+#[test]
+fn another_reader_finds_all_types_in_a_delta_table() {
+    let Some(readers) = Readers::find().unwrap() else {
+        return;
+    };
+    let place = Place::directory();
+    let (_data_dir, kappa) = written(&place, &[("delta", "zstd")], ", PARTITION_BY = 'SITE'");
+    let request = Request::new("delta", folder(&place, "delta_zstd"));
+    let found = readers.read(Reader::Delta, &request).unwrap();
+    // Delta has no type for a time of day.
+    let mut wanted = expected("parquet", |thing, format| {
+        let mut row = thing.expected(format);
+        if let Some(time) = row["TOD"].as_str() {
+            let milliseconds = time[..time.len() - 3].to_owned();
+            row.insert("TOD".to_owned(), milliseconds.into());
+        }
+        row
+    });
+    wanted.types.insert("TOD".to_owned(), "STRING".to_owned());
+    assert_same(&found, &wanted, "deltalake");
+    kappa.shut_down();
+}
+
+#[test]
+fn another_reader_finds_a_merged_delta_table_as_it_is() {
+    let Some(readers) = Readers::find().unwrap() else {
+        return;
+    };
+    let (place, data_dir) = (Place::directory(), instance::data_dir().unwrap());
+    let kappa = Incarnation::open(place.config(data_dir.path()));
+    kappa.execute(
+        "CREATE TABLE stock (id INT PRIMARY KEY, pieces INT) \
+         WITH (KAFKA_TOPIC = 'stock', VALUE_FORMAT = 'JSON', PARTITIONS = 1)",
+    );
+    kappa.execute(&format!(
+        "CREATE SINK stock_delta FROM stock WITH ({}, FORMAT = 'DELTA', INCLUDE_ROWTIME = false)",
+        place.connector("stock")
+    ));
+    let mut stock = BTreeMap::new();
+    for (step, (id, pieces)) in [
+        (1, Some(10)),
+        (2, Some(20)),
+        (3, Some(30)),
+        (1, Some(11)),
+        (2, None),
+        (3, None),
+        (3, Some(31)),
+        (4, None),
+        (2, Some(21)),
+        (1, None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let value = pieces.map(|pieces| format!(r#"{{"PIECES":{pieces}}}"#));
+        kappa.send("stock", 1, id, value, 0);
+        match pieces {
+            Some(pieces) => stock.insert(id, pieces),
+            None => stock.remove(&id),
+        };
+        // Changes of a key within a merge, and over several.
+        if step % 3 == 2 {
+            kappa.flush();
+        }
+    }
+    kappa.flush();
+    let request = Request::new("delta", folder(&place, "stock"));
+    let found = readers.read(Reader::Delta, &request).unwrap();
+    let stock = stock.iter();
+    let rows = stock.map(|(id, pieces)| json!({"ID": id, "PIECES": pieces}));
+    assert_eq!(found.rows, sorted(rows.collect()));
+    kappa.shut_down();
 }
