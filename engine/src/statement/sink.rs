@@ -523,11 +523,11 @@ pub(super) async fn show(session: &Session) -> Result<Response> {
         ("state", text(|s| s.state.name().to_owned())),
         ("rows", number(|s| s.rows)),
         ("files", number(|s| s.files)),
-        ("rejected", number(|s| s.rejected)),
         ("behind", number(|s| s.behind)),
         ("behind_bytes", number(|s| s.behind_bytes)),
         ("lag", number(|s| s.lag)),
         ("error", text(|s| s.error.clone())),
+        ("rejected", number(|s| s.rejected)),
     ])
 }
 

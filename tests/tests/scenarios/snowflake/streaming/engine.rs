@@ -99,15 +99,8 @@ fn a_sink_streams_through_crashes_and_keeps_what_is_rejected() {
     assert_eq!(rows, expected.collect::<Vec<_>>());
     let shown = &kappa.ask("SHOW SINKS")[0];
     let good = sent as usize - bad.len();
-    assert_eq!(
-        shown[3..7],
-        [
-            "RUNNING".to_owned(),
-            good.to_string(),
-            "0".to_owned(),
-            bad.len().to_string()
-        ]
-    );
+    assert_eq!(shown[3..5], ["RUNNING".to_owned(), good.to_string()]);
+    assert_eq!(shown[10], bad.len().to_string());
     assert!(
         kappa
             .ask("DESCRIBE clicks_sf")
