@@ -287,13 +287,13 @@ impl State {
 impl Kind {
     fn of(head: &Parts) -> Self {
         let path = head.uri.path();
-        match &head.method {
-            &Method::GET if path == "/v2/streaming/hostname" => Self::Hostname,
-            &Method::POST if path == "/oauth/token" => Self::Token,
-            &Method::POST if path.ends_with("/rows") => Self::Append,
-            &Method::POST if path.ends_with(":bulk-channel-status") => Self::Status,
-            &Method::PUT if path.contains("/channels/") => Self::Open,
-            &Method::DELETE if path.contains("/channels/") => Self::Drop,
+        match head.method {
+            Method::GET if path == "/v2/streaming/hostname" => Self::Hostname,
+            Method::POST if path == "/oauth/token" => Self::Token,
+            Method::POST if path.ends_with("/rows") => Self::Append,
+            Method::POST if path.ends_with(":bulk-channel-status") => Self::Status,
+            Method::PUT if path.contains("/channels/") => Self::Open,
+            Method::DELETE if path.contains("/channels/") => Self::Drop,
             _ if path.starts_with("/session") || path.starts_with("/queries") => Self::Sql,
             _ => Self::Other,
         }

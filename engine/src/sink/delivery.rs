@@ -60,7 +60,7 @@ pub(crate) enum OutageKind {
     /// More is kept on disk, without limit.
     Spill,
     /// The sink leaves the feed that it shares with others, and goes on from the sources later. One
-    /// that shares its feed with nobody blocks it: that costs nothing.
+    /// that shares its feed with nobody blocks it: that costs nothing. So does that of a table.
     Pause,
 }
 
@@ -143,6 +143,8 @@ pub(crate) struct Lookout {
     pub(crate) source: Source,
     /// The outbox of the feed, which the sink may hold up.
     pub(crate) outbox: Arc<Outbox>,
+    /// Whether that feed's query has no state, so that another one can begin anywhere.
+    pub(crate) can_leave: bool,
     pub(crate) policy: OutagePolicy,
     pub(crate) status: Arc<TaskStatus>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -593,7 +595,7 @@ impl Task {
     async fn look(&mut self) -> bool {
         let too_much = self.lookout.look(self.cursor.last);
         let leaves = self.lookout.policy.kind == OutageKind::Pause && self.departure.is_none();
-        if !(too_much && leaves && self.lookout.shares_feed()) {
+        if !(too_much && leaves && self.lookout.may_leave()) {
             return false;
         }
         self.departure = self.depart().await;
@@ -675,14 +677,15 @@ impl Task {
 }
 
 impl Lookout {
-    /// Whether others take what its feed has, too.
-    fn shares_feed(&self) -> bool {
-        match &self.source {
+    /// Whether it can leave its feed, and others take what that has, too.
+    fn may_leave(&self) -> bool {
+        let shares = match &self.source {
             Source::Rows(outbox) => outbox.has_others(&self.sink),
             Source::Units { units, .. } => {
                 units.has_others(&self.sink) || self.outbox.has_others(units.writer())
             }
-        }
+        };
+        shares && self.can_leave
     }
 
     /// Looks, when the sink has all up to `last`. Whether too much waits for it.
@@ -715,7 +718,7 @@ impl Lookout {
             && match policy.kind {
                 OutageKind::Block => true,
                 OutageKind::Spill => false,
-                OutageKind::Pause => !self.shares_feed(),
+                OutageKind::Pause => !self.may_leave(),
             };
         self.outbox.hold(
             &self.sink,

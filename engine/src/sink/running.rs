@@ -288,6 +288,11 @@ pub(crate) fn start_sink(engine: &Engine, running: &mut Running, sink: &StoredSi
             sink: sink.name.clone(),
             source,
             outbox,
+            can_leave: {
+                let catalog = inner.catalog.read();
+                let feed = catalog.feeds.get(&sink.feed);
+                feed.is_some_and(|feed| feed.tables == 0)
+            },
             policy: options.policy,
             status,
             clock: Arc::clone(&inner.clock),

@@ -679,6 +679,39 @@ fn a_sink_of_rows_leaves_its_feed_and_goes_on_from_the_topic() {
 }
 
 #[test]
+fn a_sink_of_a_table_blocks_its_feed_instead_of_leaving_it() {
+    let Some((mut targets, _data_dir, kappa)) = begin(nothing) else {
+        return;
+    };
+    for (connector, path) in [
+        ("gcs", "gs://kappa/pages".to_owned()),
+        ("file", targets.directory.path().join("p").display().to_string()),
+    ] {
+        kappa.execute(&format!(
+            "CREATE SINK {connector}_pages FROM per_page WITH (CONNECTOR = '{connector}', \
+             PATH = '{path}', FORMAT = 'JSON', ROLL_INTERVAL = '1 SECOND' {PAUSE})"
+        ));
+    }
+    let feed = fact(&kappa, "gcs_pages", "feed");
+    assert_eq!(fact(&kappa, "file_pages", "feed"), feed);
+    send(&kappa, 0..10);
+    kappa.flush();
+    targets.gcs.stop();
+    send(&kappa, 10..20);
+    let row = await_sink(&kappa, "file_pages", |row| {
+        row[9].contains("waits for sink GCS_PAGES")
+    });
+    assert_eq!(row[3], "RUNNING", "{row:?}");
+    let row = await_sink(&kappa, "gcs_pages", |_| true);
+    assert_eq!(row[3], "RETRYING", "{row:?}");
+    targets.gcs.resume();
+    await_sink(&kappa, "gcs_pages", |row| row[3] == "RUNNING");
+    kappa.flush();
+    assert_eq!(fact(&kappa, "gcs_pages", "feed"), feed);
+    kappa.shut_down();
+}
+
+#[test]
 fn a_flush_waits_for_a_sink_that_leaves_its_feed() {
     let policy = |sink: &str| if sink == "s3_files" { PAUSE } else { "" };
     let Some((mut targets, _data_dir, kappa)) = begin(policy) else {
