@@ -685,7 +685,10 @@ fn a_sink_of_a_table_blocks_its_feed_instead_of_leaving_it() {
     };
     for (connector, path) in [
         ("gcs", "gs://kappa/pages".to_owned()),
-        ("file", targets.directory.path().join("p").display().to_string()),
+        (
+            "file",
+            targets.directory.path().join("p").display().to_string(),
+        ),
     ] {
         kappa.execute(&format!(
             "CREATE SINK {connector}_pages FROM per_page WITH (CONNECTOR = '{connector}', \
