@@ -60,7 +60,7 @@ pub(crate) enum OutageKind {
     /// More is kept on disk, without limit.
     Spill,
     /// The sink leaves the feed that it shares with others, and goes on from the sources later. One
-    /// that shares its feed with nobody blocks it: that costs nothing. So does that of a table.
+    /// that shares its feed with nobody blocks it: that costs nothing.
     Pause,
 }
 
