@@ -9,139 +9,87 @@ use datafusion::prelude::SessionContext;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::{DataType, PrimitiveType, StructField};
 use kappa_engine::Config;
+use kappa_tests::bucket::Bucket;
 use kappa_tests::gcs_server::GcsServer;
 use kappa_tests::server::Server;
 use kappa_tests::{instance, text};
+use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::Runtime;
 use url::Url;
 
+use crate::fan_out::copy_directory;
 use crate::incarnation::{Incarnation, Table, sorted};
-use crate::sinks::Files;
+use crate::sinks::{Files, Place};
 
 const STREAM: &str = "CREATE STREAM clicks (id INT KEY, page STRING, ms INT) \
                       WITH (KAFKA_TOPIC = 'clicks', VALUE_FORMAT = 'JSON', PARTITIONS = 2)";
 const TABLE: &str = "CREATE TABLE users (id INT PRIMARY KEY, name STRING, site STRING) \
                      WITH (KAFKA_TOPIC = 'users', VALUE_FORMAT = 'JSON', PARTITIONS = 2)";
 
-/// Where tables are.
-enum Place {
-    Directory(tempfile::TempDir),
-    S3(Box<Server>),
-    Azure(Box<Server>),
-    Gcs(GcsServer),
+/// Where tables are, and the server that has them.
+struct Lake {
+    place: Place,
+    /// Ends with the lake.
+    _server: Option<Server>,
+    gcs: Option<GcsServer>,
 }
 
-impl Place {
+impl Lake {
     fn directory() -> Self {
-        Self::Directory(tempfile::tempdir().unwrap())
+        Self {
+            place: Place::directory(),
+            _server: None,
+            gcs: None,
+        }
+    }
+
+    /// In a bucket of a server that can be had.
+    fn on(server: &str, bucket: fn(&Server) -> object_store::Result<Bucket>) -> Option<Self> {
+        let server = Server::start(server).unwrap()?;
+        Some(Self {
+            place: Place::Bucket(bucket(&server).unwrap()),
+            _server: Some(server),
+            gcs: None,
+        })
     }
 
     fn s3() -> Option<Self> {
-        Some(Self::S3(Box::new(Server::start("minio").unwrap()?)))
+        Self::on("minio", Bucket::s3)
+    }
+
+    fn google() -> Self {
+        let gcs = GcsServer::start();
+        Self {
+            place: Place::Bucket(Bucket::gcs(&gcs, "kappa").unwrap()),
+            _server: None,
+            gcs: Some(gcs),
+        }
     }
 
     fn config(&self, data_dir: &Path) -> Config {
-        let mut settings = vec![("commit.interval.ms", "1000".to_owned())];
-        match self {
-            Self::Directory(_) => {}
-            Self::S3(minio) => {
-                let value = |key: &str| minio.value(key).to_owned();
-                settings.extend([
-                    ("s3.endpoint", value("ENDPOINT")),
-                    ("s3.region", value("REGION")),
-                    ("s3.access_key_id", value("ACCESS_KEY")),
-                    ("s3.secret_access_key", value("SECRET_KEY")),
-                ]);
-            }
-            Self::Azure(azurite) => {
-                let value = |key: &str| azurite.value(key).to_owned();
-                settings.extend([
-                    ("azure.endpoint", value("ENDPOINT")),
-                    ("azure.account_name", value("ACCOUNT")),
-                    ("azure.account_key", value("KEY")),
-                ]);
-            }
-            Self::Gcs(gcs) => {
-                settings.push(("gcs.service_account_key", gcs.service_account_key()));
-            }
-        }
-        let settings: Vec<_> = settings.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        instance::config(data_dir, &settings)
+        self.place.config(data_dir)
     }
 
     /// For WITH.
     fn connector(&self, table: &str) -> String {
-        match self {
-            Self::Directory(_) => format!(
-                "CONNECTOR = 'file', PATH = '{}'",
-                self.path(table).display()
-            ),
-            Self::S3(_) => format!("CONNECTOR = 's3', PATH = 's3://kappa/lake/{table}'"),
-            Self::Azure(azurite) => format!(
-                "CONNECTOR = 'azure', PATH = 'azure://{}/lake/{table}'",
-                azurite.value("CONTAINER")
-            ),
-            Self::Gcs(_) => format!("CONNECTOR = 'gcs', PATH = 'gs://kappa/lake/{table}'"),
-        }
+        self.place.connector(&format!("lake/{table}"))
     }
 
     fn path(&self, table: &str) -> PathBuf {
-        match self {
-            Self::Directory(directory) => directory.path().join(table),
-            Self::S3(_) | Self::Azure(_) | Self::Gcs(_) => panic!("no directory"),
+        match &self.place {
+            Place::Directory(directory) => directory.path().join("lake").join(table),
+            Place::Bucket(bucket) => panic!("{bucket:?} is no directory"),
         }
     }
 
     fn gcs(&self) -> &GcsServer {
-        match self {
-            Self::Gcs(gcs) => gcs,
-            Self::Directory(_) | Self::S3(_) | Self::Azure(_) => panic!("no GCS"),
-        }
+        self.gcs.as_ref().unwrap()
     }
 
     /// All objects of a table, by their names under its root.
     fn objects(&self, table: &str) -> Files {
-        let prefix = format!("lake/{table}/");
-        let under = |name: &str| name.strip_prefix(&prefix).map(str::to_owned);
-        match self {
-            Self::Directory(_) => {
-                let mut files = Files::new();
-                read(&self.path(table), "", &mut files);
-                files
-            }
-            Self::Gcs(gcs) => {
-                let objects = gcs.objects("kappa").into_iter();
-                let named =
-                    objects.filter_map(|(name, bytes)| Some((under(&name)?, bytes.to_vec())));
-                named.collect()
-            }
-            Self::S3(minio) => {
-                let store = AmazonS3Builder::new()
-                    .with_endpoint(minio.value("ENDPOINT"))
-                    .with_allow_http(true)
-                    .with_region(minio.value("REGION"))
-                    .with_bucket_name(minio.value("BUCKET"))
-                    .with_access_key_id(minio.value("ACCESS_KEY"))
-                    .with_secret_access_key(minio.value("SECRET_KEY"))
-                    .build()
-                    .unwrap();
-                read_store(&store, under)
-            }
-            Self::Azure(azurite) => {
-                let store = MicrosoftAzureBuilder::new()
-                    .with_endpoint(azurite.value("ENDPOINT").to_owned())
-                    .with_allow_http(true)
-                    .with_container_name(azurite.value("CONTAINER"))
-                    .with_account(azurite.value("ACCOUNT"))
-                    .with_access_key(azurite.value("KEY"))
-                    .build()
-                    .unwrap();
-                read_store(&store, under)
-            }
-        }
+        self.place.objects(&format!("lake/{table}"))
     }
 
     /// The rows of a query of a table, called `t`.
@@ -179,33 +127,6 @@ impl Place {
         }
         entries
     }
-}
-
-fn read(directory: &Path, prefix: &str, files: &mut Files) {
-    for entry in std::fs::read_dir(directory).into_iter().flatten() {
-        let entry = entry.unwrap();
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        match entry.path().is_dir() {
-            true => read(&entry.path(), &format!("{name}/"), files),
-            false => drop(files.insert(name, std::fs::read(entry.path()).unwrap())),
-        }
-    }
-}
-
-/// The objects of a bucket, by the names that `under` gives them.
-fn read_store(store: &dyn ObjectStore, under: impl Fn(&str) -> Option<String>) -> Files {
-    Runtime::new().unwrap().block_on(async {
-        let mut files = Files::new();
-        let mut listed = store.list(None);
-        while let Some(object) = futures::StreamExt::next(&mut listed).await {
-            let location = object.unwrap().location;
-            if let Some(name) = under(location.as_ref()) {
-                let bytes = store.get(&location).await.unwrap().bytes().await.unwrap();
-                files.insert(name, bytes.to_vec());
-            }
-        }
-        files
-    })
 }
 
 async fn open(directory: &Path) -> DeltaTable {
@@ -260,7 +181,7 @@ fn clicks(end: i32) -> Table {
 const CLICKS: &str = r#"SELECT "ID", "PAGE", "MS", "ROWTIME" FROM t"#;
 
 /// Sends, flushes, restarts and crashes; then every row is there once.
-fn rows_survive(place: &Place) {
+fn rows_survive(place: &Lake) {
     let data_dir = instance::data_dir().unwrap();
     let open = || Incarnation::open(place.config(data_dir.path()));
     let mut kappa = open();
@@ -329,19 +250,19 @@ fn rows_survive(place: &Place) {
 
 #[test]
 fn rows_are_appended_once_in_a_directory() {
-    rows_survive(&Place::directory());
+    rows_survive(&Lake::directory());
 }
 
 #[test]
 fn rows_are_appended_once_in_s3() {
-    if let Some(place) = Place::s3() {
+    if let Some(place) = Lake::s3() {
         rows_survive(&place);
     }
 }
 
 #[test]
 fn rows_are_appended_once_in_gcs() {
-    rows_survive(&Place::Gcs(GcsServer::start()));
+    rows_survive(&Lake::google());
 }
 
 /// Some changes of users: inserts, updates that move a user to another partition, deletes of users
@@ -376,7 +297,7 @@ fn rows_of(users: &BTreeMap<i32, [String; 2]>) -> Table {
 const USERS: &str = r#"SELECT "ID", "NAME", "SITE" FROM t"#;
 
 /// Changes rows, flushes, restarts and crashes; then the table is as a plain count has it.
-fn changes_survive(place: &Place) {
+fn changes_survive(place: &Lake) {
     let data_dir = instance::data_dir().unwrap();
     let open = || Incarnation::open(place.config(data_dir.path()));
     let mut kappa = open();
@@ -421,26 +342,26 @@ fn changes_survive(place: &Place) {
 
 #[test]
 fn changes_are_merged_once_in_a_directory() {
-    changes_survive(&Place::directory());
+    changes_survive(&Lake::directory());
 }
 
 #[test]
 fn changes_are_merged_once_in_s3() {
-    if let Some(place) = Place::s3() {
+    if let Some(place) = Lake::s3() {
         changes_survive(&place);
     }
 }
 
 #[test]
 fn changes_are_merged_once_in_azure() {
-    if let Some(server) = Server::start("azurite").unwrap() {
-        changes_survive(&Place::Azure(Box::new(server)));
+    if let Some(place) = Lake::on("azurite", Bucket::azure) {
+        changes_survive(&place);
     }
 }
 
 #[test]
 fn deletes_of_what_is_not_there_are_a_commit() {
-    let place = Place::directory();
+    let place = Lake::directory();
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(TABLE);
@@ -482,7 +403,7 @@ fn error_of(kappa: &Incarnation, sink: &str) -> String {
 
 #[test]
 fn answers_that_are_lost_double_nothing() {
-    let place = Place::Gcs(GcsServer::start());
+    let place = Lake::google();
     let gcs = place.gcs();
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(place.config(data_dir.path()));
@@ -535,7 +456,7 @@ fn answers_that_are_lost_double_nothing() {
 
 #[test]
 fn other_writers_of_the_table_are_no_hindrance() {
-    let place = Place::directory();
+    let place = Lake::directory();
     let path = place.path("users");
     // With a checkpoint every third commit.
     let string = || PrimitiveType::String;
@@ -583,7 +504,7 @@ fn other_writers_of_the_table_are_no_hindrance() {
 
 #[test]
 fn an_old_copy_of_the_data_directory_is_refused() {
-    let place = Place::directory();
+    let place = Lake::directory();
     let data_dir = instance::data_dir().unwrap();
     let copy = tempfile::tempdir().unwrap();
     let open = |data_dir: &Path| Incarnation::open(place.config(data_dir));
@@ -618,19 +539,9 @@ fn an_old_copy_of_the_data_directory_is_refused() {
     kappa.shut_down();
 }
 
-fn copy_directory(from: &Path, to: &Path) {
-    let mut files = Files::new();
-    read(from, "", &mut files);
-    for (name, bytes) in files {
-        let path = to.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
-}
-
 #[test]
 fn columns_are_added_on_request() {
-    let place = Place::directory();
+    let place = Lake::directory();
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(STREAM);
@@ -676,7 +587,7 @@ fn columns_are_added_on_request() {
 
 #[test]
 fn types_are_those_of_delta_lake() {
-    let place = Place::directory();
+    let place = Lake::directory();
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(
@@ -745,7 +656,7 @@ fn types_are_those_of_delta_lake() {
 
 #[test]
 fn a_table_can_be_written_as_its_changes() {
-    let place = Place::directory();
+    let place = Lake::directory();
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(TABLE);
@@ -767,7 +678,7 @@ fn a_table_can_be_written_as_its_changes() {
 
 #[test]
 fn what_does_not_fit_is_said_at_its_place() {
-    let place = Place::directory();
+    let place = Lake::directory();
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(STREAM);
@@ -831,7 +742,7 @@ fn what_does_not_fit_is_said_at_its_place() {
 
 #[test]
 fn tables_that_cannot_be_written_are_left_alone() {
-    let place = Place::directory();
+    let place = Lake::directory();
     let data_dir = instance::data_dir().unwrap();
     let kappa = Incarnation::open(place.config(data_dir.path()));
     kappa.execute(STREAM);
@@ -919,7 +830,7 @@ fn tables_that_cannot_be_written_are_left_alone() {
 
 #[test]
 fn a_bucket_that_is_not_there_is_said() {
-    let Some(place) = Place::s3() else {
+    let Some(place) = Lake::s3() else {
         return;
     };
     let data_dir = instance::data_dir().unwrap();

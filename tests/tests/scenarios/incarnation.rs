@@ -104,17 +104,17 @@ impl Incarnation {
             headers: Vec::new(),
             key: Some(key.clone()),
         };
-        let topics = self.engine.topics().as_ref();
-        let partition = partition_of(&key, partitions);
-        self.runtime
-            .block_on(append(topics, topic, partition, &record))
+        self.try_append(topic, partition_of(&key, partitions), &record)
     }
 
     pub(crate) fn append(&self, topic: &str, partition: i32, record: &Record) {
+        self.try_append(topic, partition, record).unwrap();
+    }
+
+    fn try_append(&self, topic: &str, partition: i32, record: &Record) -> Result<(), String> {
         let topics = self.engine.topics().as_ref();
         self.runtime
             .block_on(append(topics, topic, partition, record))
-            .unwrap();
     }
 
     pub(crate) fn flush(&self) {

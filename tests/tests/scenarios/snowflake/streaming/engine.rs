@@ -6,6 +6,7 @@ use kappa_tests::instance;
 use kappa_tests::streaming_server::StreamingServer;
 use serde_json::Value;
 
+use crate::fan_out::copy_directory;
 use crate::incarnation::Incarnation;
 use crate::snowflake::now_ms;
 
@@ -191,20 +192,6 @@ fn an_old_copy_of_a_data_directory_is_refused() {
     assert!(error.contains("it is an old copy, or lost data"), "{error}");
     assert_eq!(server.rows("CLICKS_SF").len(), 6);
     kappa.shut_down();
-}
-
-fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => {
-                std::fs::create_dir_all(&target).unwrap();
-                copy_directory(&entry.path(), &target);
-            }
-            false => assert!(std::fs::copy(entry.path(), target).is_ok()),
-        }
-    }
 }
 
 #[test]
