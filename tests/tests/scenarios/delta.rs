@@ -18,7 +18,7 @@ use object_store::aws::AmazonS3Builder;
 use tokio::runtime::Runtime;
 use url::Url;
 
-use crate::fan_out::copy_directory;
+use crate::fan_out::{copy_directory, rounds};
 use crate::incarnation::{Incarnation, Table, sorted};
 use crate::sinks::{Files, Place};
 
@@ -193,7 +193,7 @@ fn rows_survive(place: &Lake) {
         ));
     }
     let mut sent = 0;
-    for round in 0..24 {
+    for round in 0..rounds(24) {
         let more = round % 5 + 1;
         send_clicks(&kappa, sent..sent + more);
         sent += more;
@@ -310,7 +310,7 @@ fn changes_survive(place: &Lake) {
         ));
     }
     let mut users = BTreeMap::new();
-    for round in 0..20 {
+    for round in 0..rounds(20) {
         change_users(&kappa, &mut users, round);
         match round % 5 {
             0 | 3 => {

@@ -245,7 +245,7 @@ fn fact(kappa: &Incarnation, sink: &str, what: &str) -> String {
 }
 
 /// How many times something is made to end; more with `KAPPA_CRASH_ROUNDS`.
-fn rounds(usually: i32) -> i32 {
+pub(crate) fn rounds(usually: i32) -> i32 {
     let asked = std::env::var("KAPPA_CRASH_ROUNDS").ok();
     asked.map_or(usually, |rounds| rounds.parse().unwrap())
 }

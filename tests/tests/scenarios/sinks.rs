@@ -12,6 +12,7 @@ use kappa_tests::{instance, text};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::runtime::Runtime;
 
+use crate::fan_out::rounds;
 use crate::incarnation::{Incarnation, Table, sorted};
 
 const STREAM: &str = "CREATE STREAM clicks (id INT KEY, page STRING, ms INT) \
@@ -149,7 +150,7 @@ pub(crate) fn rows_survive(place: &Place) {
         place.connector("rows")
     ));
     let mut sent = 0;
-    for round in 0..24 {
+    for round in 0..rounds(24) {
         let more = round % 5 + 1;
         send(&kappa, sent..sent + more);
         sent += more;
