@@ -181,15 +181,22 @@ impl Engine {
     /// A query that failed.
     pub async fn flush(&self) -> Result<()> {
         loop {
-            self.flush_queries().await?;
-            let (delivered, moved) = {
+            // One that cannot go on does not keep the others from it.
+            let queries = self.flush_queries().await;
+            let (delivered, before) = {
                 let sinks = self.inner.sinks.lock().await;
-                (sinks.flush(), sinks.moved)
+                (sinks.flush(), sinks.progress())
             };
-            delivered.await?;
-            if self.sinks_moved().await == moved {
-                break;
+            let delivered = delivered.await;
+            let after = self.sinks_settled().await;
+            // One that went over to a feed of its own has yet to read that; one that was too far behind
+            // may have held up a query.
+            if after.moved != before.moved || queries.is_err() && after != before {
+                continue;
             }
+            queries?;
+            delivered?;
+            break;
         }
         for topic in self.written_topics() {
             let ends = self.inner.topics.written(&topic).await?;
@@ -208,12 +215,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits for sinks that go over to feeds of their own. How often one did that.
-    async fn sinks_moved(&self) -> u64 {
+    /// Waits for sinks that go over to feeds of their own.
+    async fn sinks_settled(&self) -> running::Progress {
         loop {
             let sinks = self.inner.sinks.lock().await;
             if !sinks.moves() {
-                return sinks.moved;
+                return sinks.progress();
             }
             drop(sinks);
             tokio::time::sleep(READABLE_INTERVAL).await;
@@ -237,16 +244,18 @@ impl Engine {
             // A query may commit by itself, before its turn and after that of one which reads it.
             let epochs = || -> Vec<u64> { queries.values().map(QueryHandle::epoch).collect() };
             let before = epochs();
-            let mut again = false;
+            let (mut again, mut failed) = (false, None);
             for query in queries.values() {
-                again |= query.flush().await?;
+                match query.flush().await {
+                    Ok(more) => again |= more,
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
             rounds += usize::from(!again);
             if !again && (epochs() == before || rounds > rounds_max) {
-                break;
+                return failed.map_or(Ok(()), Err);
             }
         }
-        Ok(())
     }
 
     /// The topics that running queries write.

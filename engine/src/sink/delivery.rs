@@ -393,12 +393,13 @@ impl Task {
                 Ok(false) => {}
                 Err(error) => return Ended::Failed(error),
             }
+            // Before an answer, so that nothing is held up any more when it comes.
+            self.look().await;
             let departure = self.departure.as_ref();
             if departure.is_some_and(|departure| self.cursor.last >= departure.last) {
                 return Ended::Departed;
             }
             self.answer(&Ok(()));
-            self.look().await;
             match self.next_command(&mut news).await {
                 Next::Look => {}
                 Next::Command(None | Some(Command::Stop)) => return Ended::Stopped,

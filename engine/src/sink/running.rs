@@ -47,6 +47,15 @@ pub(crate) struct Running {
     pub(crate) moved: u64,
 }
 
+/// How far all sinks have come together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// How often one went over to a feed of its own.
+    pub(crate) moved: u64,
+    /// Rows delivered.
+    rows: u64,
+}
+
 /// What a sink of the catalog reads.
 struct Input {
     plan: ContinuousPlan,
@@ -481,6 +490,15 @@ impl Running {
         let status = Arc::new(TaskStatus::default());
         status.set_state(QueryState::Error, Some(error.to_owned()));
         self.statuses.insert(sink.to_owned(), status);
+    }
+
+    /// How far they have come.
+    pub(crate) fn progress(&self) -> Progress {
+        let statuses = self.statuses.values();
+        Progress {
+            moved: self.moved,
+            rows: statuses.map(|status| TaskStatus::get(&status.rows)).sum(),
+        }
     }
 
     /// Whether a sink is about to go over to a feed of its own.

@@ -305,8 +305,8 @@ pub(crate) fn limits(properties: &Properties) -> Limits {
     Limits {
         step_rows_max: number("step.max.rows"),
         commit_interval_ms: properties.int("commit.interval.ms"),
-        // Half of it for the state, half for what writing it takes.
-        memory_max: (number("state.memory.mb") << 20) / 2,
+        // Two fifths of it for the state, the rest for what writing it takes.
+        memory_max: (number("state.memory.mb") << 20) / 5 * 2,
         exactly_once: properties.get("processing.guarantee") != "at_least_once",
         workers: number("query.workers"),
     }

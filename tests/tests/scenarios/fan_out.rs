@@ -151,23 +151,27 @@ impl Targets {
     }
 
     fn table(&self, kappa: &Incarnation, sql: &str) -> Table {
-        let url = self.postgres.value("URL");
-        kappa.block_on(async {
-            let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-            let connection = tokio::spawn(connection);
-            let messages = client.simple_query(sql).await.unwrap();
-            connection.abort();
-            let rows = messages.iter().filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some(row),
-                _ => None,
-            });
-            let text = |cell: Option<&str>| cell.unwrap_or("NULL").to_owned();
-            sorted(
-                rows.map(|row| (0..row.len()).map(|i| text(row.get(i))).collect())
-                    .collect(),
-            )
-        })
+        postgres_rows(kappa, self.postgres.value("URL"), sql)
     }
+}
+
+/// Rows of a query of PostgreSQL.
+pub(crate) fn postgres_rows(kappa: &Incarnation, url: &str, sql: &str) -> Table {
+    kappa.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let messages = client.simple_query(sql).await.unwrap();
+        connection.abort();
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let text = |cell: Option<&str>| cell.unwrap_or("NULL").to_owned();
+        sorted(
+            rows.map(|row| (0..row.len()).map(|i| text(row.get(i))).collect())
+                .collect(),
+        )
+    })
 }
 
 /// The targets, an engine in a directory of its own, and all sinks; with `more` in their properties.
@@ -757,7 +761,7 @@ fn a_flush_waits_for_a_sink_that_leaves_its_feed() {
 }
 
 /// Rows of a query of Snowflake, sorted.
-fn snowflake_rows(kappa: &Incarnation, account: &Account, sql: &str) -> Table {
+pub(crate) fn snowflake_rows(kappa: &Incarnation, account: &Account, sql: &str) -> Table {
     let rows = kappa.block_on(account.query(sql)).unwrap().into_iter();
     let text = |cell: Option<String>| cell.unwrap_or_else(|| "NULL".to_owned());
     sorted(

@@ -24,3 +24,4 @@ mod push;
 mod readers;
 mod sinks;
 mod snowflake;
+mod view_everywhere;
