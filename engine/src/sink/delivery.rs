@@ -600,6 +600,8 @@ impl Task {
             return false;
         }
         self.departure = self.depart().await;
+        // What its writer rolled for that waits, too.
+        self.lookout.look(self.cursor.last);
         self.departure.is_some()
     }
 
