@@ -10,6 +10,7 @@ mod target;
 mod writer;
 
 pub use self::avro::avro_refusal;
+pub use self::directory::without_temporary;
 pub use self::encoding::{Compression, FileEncoding, FileFormat, Statistics};
 pub use self::merge::FileMerger;
 pub(crate) use self::target::classify;

@@ -7,14 +7,13 @@
 //! _commits/<prefix>-<mark>/compact-<compaction>.json            CompactionObject
 //! ```
 
+use kappa_storage::files::without_temporary;
 use serde::{Deserialize, Serialize};
 
 /// Where commit objects are.
 pub(crate) const COMMITS: &str = "_commits";
 /// What names of compactions' objects begin with.
 const COMPACT: &str = "compact-";
-/// What names of files end with while a local directory gets them.
-const TEMPORARY: &str = ".tmp";
 /// What names of files end with.
 const EXTENSIONS: [&str; 8] = [
     "parquet",
@@ -129,7 +128,7 @@ pub(crate) enum What {
 impl Named {
     /// `None` for names that no sink gives.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        let (name, temporary) = match name.strip_suffix(TEMPORARY) {
+        let (name, temporary) = match without_temporary(name) {
             Some(name) => (name, true),
             None => (name, false),
         };
@@ -201,7 +200,11 @@ mod tests {
             (owner.compaction(7), What::Compaction { compaction: 7 }),
         ];
         for (name, what) in cases {
-            for (name, temporary) in [(name.clone(), false), (format!("{name}.tmp"), true)] {
+            for (name, temporary) in [
+                (name.clone(), false),
+                (format!("{name}.tmp"), true),
+                (format!("{name}.0.tmp"), true),
+            ] {
                 let expected = Named {
                     owner: owner.clone(),
                     what,

@@ -194,6 +194,19 @@ pub(super) fn create_durably(to: &Path, bytes: &[u8]) -> std::io::Result<Option<
     }
 }
 
+/// What names of files end with that are not whole.
+const TEMPORARY: &str = ".tmp";
+
+/// The name of the file that a temporary one in a directory was to become; `None` for others.
+pub fn without_temporary(name: &str) -> Option<&str> {
+    let name = name.strip_suffix(TEMPORARY)?;
+    let numbered = name.rsplit_once('.').filter(|(_, number)| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    // Once they had no numbers.
+    Some(numbered.map_or(name, |(name, _)| name))
+}
+
 /// Writes a file beside the destination, and syncs it. It has a name of its own, as several may write
 /// the destination at a time.
 fn write_temporary(
@@ -204,7 +217,7 @@ fn write_temporary(
     let mut number = 0;
     let (path, mut file) = loop {
         let mut name = to.as_os_str().to_owned();
-        name.push(format!(".{number}.tmp"));
+        name.push(format!(".{number}{TEMPORARY}"));
         let path = PathBuf::from(name);
         match File::options().write(true).create_new(true).open(&path) {
             Ok(file) => break (path, file),
@@ -238,6 +251,18 @@ mod tests {
     use object_store::ObjectStoreExt;
 
     use super::*;
+
+    #[test]
+    fn temporary_files_are_known_by_their_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let to = directory.path().join("a.csv");
+        for _ in 0..2 {
+            let path = write_temporary(&to, |_| Ok(())).unwrap();
+            assert_eq!(without_temporary(path.to_str().unwrap()), to.to_str());
+        }
+        assert_eq!(without_temporary("a.csv.tmp"), Some("a.csv"));
+        assert_eq!(without_temporary("a.csv"), None);
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_race_to_create_has_one_winner() {

@@ -215,7 +215,7 @@ impl Written {
                 }
                 Event::Compaction { .. } => {}
                 Event::Temporary => {
-                    let name = format!("d=1/a-{mark}-{:012}.csv.tmp", unit + 1);
+                    let name = format!("d=1/a-{mark}-{:012}.csv.0.tmp", unit + 1);
                     self.put(mark, &name, "x", Label::Garbage, *old);
                 }
             }
