@@ -11,6 +11,7 @@ mod config;
 mod engine;
 mod error;
 mod key_order;
+mod meta_entry;
 mod operator;
 mod plan;
 mod property;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kappa_storage::store::{Commit, View};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::meta_entry::MetaEntry;
 
 /// Positions and epoch of a query. Written in the same commit as its state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,27 +19,6 @@ pub(crate) struct Progress {
     pub(crate) late: u64,
 }
 
-impl Progress {
-    /// What the last commit of `query` wrote, if there was one.
-    pub(crate) fn read(store: &impl View, query: &str) -> Result<Option<Self>> {
-        match store.get_meta(&key(query))? {
-            None => Ok(None),
-            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        }
-    }
-
-    /// Writes it into a commit.
-    pub(crate) fn write(&self, query: &str, commit: &mut Commit) -> Result<()> {
-        commit.put_meta(&key(query), &serde_json::to_vec(self)?);
-        Ok(())
-    }
-
-    /// Removes it in a commit.
-    pub(crate) fn delete(query: &str, commit: &mut Commit) {
-        commit.delete_meta(&key(query));
-    }
-}
-
-fn key(query: &str) -> Vec<u8> {
-    format!("progress/{query}").into_bytes()
+impl MetaEntry for Progress {
+    const KIND: &'static str = "progress";
 }

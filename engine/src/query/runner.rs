@@ -26,6 +26,7 @@ use super::status::Status;
 use super::workers::{self, Workers};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::meta_entry::MetaEntry;
 use crate::operator::windows::Late;
 use crate::plan::{Leaf, StepPlan};
 use crate::sink::output::OutboxOutput;

@@ -25,6 +25,7 @@ use super::status::{QueryState, Status};
 use super::workers::Pools;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::meta_entry::MetaEntry;
 use crate::operator::windows::Late;
 use crate::plan::{self, StatePlace};
 use crate::sink::outbox::Outbox;

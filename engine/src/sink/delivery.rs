@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kappa_storage::snowflake::{ChannelMarks, EpochRows};
-use kappa_storage::store::{Commit, Durability, Store, View};
+use kappa_storage::store::{Durability, Store};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -25,6 +25,7 @@ use super::writing::blocking;
 use crate::clock::Clock;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
+use crate::meta_entry::MetaEntry;
 use crate::query::status::QueryState;
 use crate::system::SystemTables;
 
@@ -88,32 +89,16 @@ pub(crate) struct Cursor {
     pub(crate) channels: ChannelMarks,
 }
 
+impl MetaEntry for Cursor {
+    const KIND: &'static str = "cursor";
+}
+
 impl Cursor {
-    pub(crate) fn read(store: &impl View, sink: &str) -> Result<Option<Self>> {
-        match store.get_meta(&key(sink))? {
-            None => Ok(None),
-            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        }
-    }
-
-    pub(crate) fn write(&self, sink: &str, commit: &mut Commit) -> Result<()> {
-        commit.put_meta(&key(sink), &serde_json::to_vec(self)?);
-        Ok(())
-    }
-
-    pub(crate) fn delete(sink: &str, commit: &mut Commit) {
-        commit.delete_meta(&key(sink));
-    }
-
     fn show(&self, status: &TaskStatus) {
         status.rows.store(self.rows, Ordering::Relaxed);
         status.files.store(self.files, Ordering::Relaxed);
         status.rejected.store(self.rejected, Ordering::Relaxed);
     }
-}
-
-fn key(sink: &str) -> Vec<u8> {
-    format!("cursor/{sink}").into_bytes()
 }
 
 /// What a sink is made of.

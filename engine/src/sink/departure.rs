@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use kappa_storage::store::{Commit, Durability, View};
+use kappa_storage::store::Durability;
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Offsets;
@@ -16,6 +16,7 @@ use super::writer::WriterProgress;
 use crate::catalog::{StoredFeed, StoredSink, StoredWriter};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::meta_entry::MetaEntry;
 use crate::query::progress::Progress;
 use crate::statement::sink::{FEED, WRITER, leave};
 
@@ -32,26 +33,8 @@ pub(crate) struct Departure {
     pub(crate) stream_time_ms: Option<i64>,
 }
 
-impl Departure {
-    pub(crate) fn read(store: &impl View, sink: &str) -> Result<Option<Self>> {
-        match store.get_meta(&key(sink))? {
-            None => Ok(None),
-            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        }
-    }
-
-    pub(crate) fn write(&self, sink: &str, commit: &mut Commit) -> Result<()> {
-        commit.put_meta(&key(sink), &serde_json::to_vec(self)?);
-        Ok(())
-    }
-
-    pub(crate) fn delete(sink: &str, commit: &mut Commit) {
-        commit.delete_meta(&key(sink));
-    }
-}
-
-fn key(sink: &str) -> Vec<u8> {
-    format!("departure/{sink}").into_bytes()
+impl MetaEntry for Departure {
+    const KIND: &'static str = "departure";
 }
 
 /// Lets a sink that has all up to its departure go on with a feed of its own. What fails is shown as
@@ -71,6 +54,10 @@ pub(crate) async fn go_on(engine: Engine, sink: String) {
 
 async fn with_own_feed(engine: &Engine, running: &mut Running, name: &str) -> Result<()> {
     let inner = &engine.inner;
+    // Not another sink, which has that name by now.
+    let Some(departure) = Departure::read(inner.store.as_ref(), name)? else {
+        return Ok(());
+    };
     // Not when everything has been stopped meanwhile.
     let Some(delivery) = running.deliveries.remove(name) else {
         return Ok(());
@@ -87,8 +74,6 @@ async fn with_own_feed(engine: &Engine, running: &mut Running, name: &str) -> Re
         let feed = feed.ok_or_else(|| lost("feed"))?;
         (sink, feed, writer, catalog.counters)
     };
-    let departure = Departure::read(inner.store.as_ref(), name)?;
-    let departure = departure.ok_or_else(|| lost("departure"))?;
     let mut id = |kind: &str| {
         counters.query += 1;
         format!("{kind}{}", counters.query - 1)

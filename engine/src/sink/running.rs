@@ -31,6 +31,7 @@ use super::writing::{WriterHandle, WriterSpec};
 use crate::catalog::{StoredFeed, StoredSink, StoredWriter};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::meta_entry::MetaEntry;
 use crate::query::status::QueryState;
 use crate::query::task::{Destination, QueryHandle, QuerySpec};
 use crate::statement::create_as::{limits, start_at};

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{Unit, UnitFile};
 use crate::error::Result;
+use crate::meta_entry::MetaEntry;
 
 /// Files that are merged at a time.
 const FILES_MAX: usize = 1000;
@@ -87,6 +88,10 @@ pub(crate) struct Progress {
     current: Option<Compaction>,
 }
 
+impl MetaEntry for Progress {
+    const KIND: &'static str = "compaction";
+}
+
 /// Files whose rows are in another one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Replaced {
@@ -127,9 +132,7 @@ impl SmallFiles {
             let (number, replaced) = serde_json::from_slice(&row)?;
             state.replaced.insert(number, replaced);
         }
-        if let Some(row) = store.get_meta(&progress_key(mark))? {
-            state.progress = serde_json::from_slice(&row)?;
-        }
+        state.progress = Progress::read(store.as_ref(), mark)?.unwrap_or_default();
         Ok(Self {
             mark: mark.to_owned(),
             options,
@@ -142,7 +145,7 @@ impl SmallFiles {
     pub(crate) fn delete(mark: &str, commit: &mut Commit) {
         commit.delete_meta_prefix(files_prefix(mark).as_bytes());
         commit.delete_meta_prefix(replaced_prefix(mark).as_bytes());
-        commit.delete_meta(&progress_key(mark));
+        Progress::delete(mark, commit);
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -233,7 +236,7 @@ impl SmallFiles {
             (progress, useless)
         };
         let mut commit = self.store.begin();
-        self.put_progress(&progress, &mut commit)?;
+        progress.write(&self.mark, &mut commit)?;
         self.forget(&useless, &mut commit);
         self.store.commit(commit, Durability::Sync)?;
         let mut state = self.state.lock();
@@ -309,7 +312,7 @@ impl SmallFiles {
         let mut commit = self.store.begin();
         self.forget(&compaction.inputs, &mut commit);
         self.put(&merged, &mut commit)?;
-        self.put_progress(&progress, &mut commit)?;
+        progress.write(&self.mark, &mut commit)?;
         commit.put_meta(
             &replaced_key(&self.mark, compaction.number),
             &serde_json::to_vec(&(compaction.number, &replaced))?,
@@ -330,7 +333,7 @@ impl SmallFiles {
         progress.current = None;
         let mut commit = self.store.begin();
         self.forget(gone, &mut commit);
-        self.put_progress(&progress, &mut commit)?;
+        progress.write(&self.mark, &mut commit)?;
         self.store.commit(commit, Durability::Sync)?;
         let mut state = self.state.lock();
         state.remove(gone);
@@ -344,11 +347,6 @@ impl SmallFiles {
             &file_key(&self.mark, &file.name),
             &serde_json::to_vec(file)?,
         );
-        Ok(())
-    }
-
-    fn put_progress(&self, progress: &Progress, commit: &mut Commit) -> Result<()> {
-        commit.put_meta(&progress_key(&self.mark), &serde_json::to_vec(progress)?);
         Ok(())
     }
 
@@ -406,10 +404,6 @@ fn replaced_prefix(mark: &str) -> String {
 
 fn replaced_key(mark: &str, number: u64) -> Vec<u8> {
     format!("{}{number:020}", replaced_prefix(mark)).into_bytes()
-}
-
-fn progress_key(mark: &str) -> Vec<u8> {
-    format!("compaction/{mark}").into_bytes()
 }
 
 #[cfg(test)]

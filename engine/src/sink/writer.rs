@@ -20,7 +20,7 @@ use arrow::compute::{concat_batches, max, min};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use kappa_sql::column;
 use kappa_storage::files::{FileEncoding, FileFormat, FileWriter};
-use kappa_storage::store::{Commit, Durability, Store, View};
+use kappa_storage::store::{Durability, Store};
 use serde::{Deserialize, Serialize};
 
 use super::departure::Departure;
@@ -29,6 +29,7 @@ use super::place::{Place, Placement};
 use super::target::numbered;
 use super::units::{Unit, UnitFile, Units};
 use crate::error::Result;
+use crate::meta_entry::MetaEntry;
 
 /// Memory for rows on their way into files, in bytes.
 const MEMORY_MAX: usize = 64 << 20;
@@ -484,26 +485,10 @@ impl WriterProgress {
             ahead: BTreeMap::new(),
         }
     }
-
-    pub(crate) fn read(store: &impl View, id: &str) -> Result<Option<Self>> {
-        match store.get_meta(&key(id))? {
-            None => Ok(None),
-            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        }
-    }
-
-    pub(crate) fn write(&self, id: &str, commit: &mut Commit) -> Result<()> {
-        commit.put_meta(&key(id), &serde_json::to_vec(self)?);
-        Ok(())
-    }
-
-    pub(crate) fn delete(id: &str, commit: &mut Commit) {
-        commit.delete_meta(&key(id));
-    }
 }
 
-fn key(id: &str) -> Vec<u8> {
-    format!("writer_progress/{id}").into_bytes()
+impl MetaEntry for WriterProgress {
+    const KIND: &'static str = "writer_progress";
 }
 
 fn sync_directory(directory: &std::path::Path) -> Result<()> {

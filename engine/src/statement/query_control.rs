@@ -7,6 +7,7 @@ use super::fail;
 use crate::catalog::StoredQuery;
 use crate::engine::Engine;
 use crate::error::Result;
+use crate::meta_entry::MetaEntry;
 use crate::query::progress::Progress;
 use crate::response::Response;
 use crate::session::Session;

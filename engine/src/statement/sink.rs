@@ -11,6 +11,7 @@ use crate::QueryInfo;
 use crate::catalog::{Counters, StoredFeed, StoredSink, StoredWriter};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::meta_entry::MetaEntry;
 use crate::plan::{self, StatePlace};
 use crate::query::progress::Progress;
 use crate::query::status::QueryState;
