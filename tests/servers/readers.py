@@ -2,8 +2,8 @@
 
     readers.py READER FORMAT PLACE [--columns JSON] [--directories] [--commits NAME]
 
-READER   duckdb, pyarrow or delta
-FORMAT   parquet, json or csv; delta for the reader delta
+READER   duckdb, pyarrow, fastavro or delta
+FORMAT   parquet, json or csv; avro for the reader fastavro, delta for the reader delta
 PLACE    a directory, or s3://bucket/prefix; then AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
          AWS_REGION and AWS_ENDPOINT_URL are in the environment
 
@@ -36,26 +36,28 @@ import pyarrow.dataset as ds
 import pyarrow.json
 from pyarrow import fs
 
-ENDINGS = {"parquet": (".parquet",), "json": (".jsonl",), "csv": (".csv",)}
+ENDINGS = {"parquet": (".parquet",), "json": (".jsonl",), "csv": (".csv",), "avro": (".avro",)}
+# What reads one format, which nobody else does.
+ONLY = {"delta": "delta", "fastavro": "avro"}
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("reader", choices=["duckdb", "pyarrow", "delta"])
-    parser.add_argument("format", choices=["parquet", "json", "csv", "delta"])
+    parser.add_argument("reader", choices=["duckdb", "pyarrow", "fastavro", "delta"])
+    parser.add_argument("format", choices=["parquet", "json", "csv", "avro", "delta"])
     parser.add_argument("place")
     parser.add_argument("--columns", type=json.loads, default={})
     parser.add_argument("--directories", action="store_true")
     parser.add_argument("--commits")
     asked = parser.parse_args()
-    if (asked.reader == "delta") != (asked.format == "delta"):
-        parser.error("the reader delta reads the format delta, and nobody else does")
+    if ONLY.get(asked.reader) != (asked.format if asked.format in ONLY.values() else None):
+        parser.error(f"{asked.reader} does not read {asked.format}")
     if asked.reader == "delta":
         table = read_delta(asked)
     else:
         store, root = store_of(asked.place)
         paths = committed(store, root, asked) if asked.commits else listed(store, root, asked)
-        table = (read_duckdb if asked.reader == "duckdb" else read_pyarrow)(asked, store, root, paths)
+        table = FILES[asked.reader](asked, store, root, paths)
     names = table.column_names
     print(json.dumps({name: type_name(table.schema.field(name).type) for name in names}))
     columns = [[plain(cell, column.type) for cell in column.to_pylist()] for column in table.columns]
@@ -215,6 +217,78 @@ def cast(column, wanted):
         for row in column.to_pylist()
     ]
     return pa.chunked_array([pa.array(rows, wanted)])
+
+
+def read_fastavro(asked, store, root, paths):
+    import fastavro
+
+    tables = []
+    for path in paths:
+        with store.open_input_stream(path) as stream:
+            reader = fastavro.reader(stream)
+            columns = reader.writer_schema["fields"]
+            # A map is a list of pairs to Arrow.
+            rows = [{c["name"]: pairs(row[c["name"]], c["type"]) for c in columns} for row in reader]
+        schema = pa.schema([(c["name"], arrow_type(c["type"])) for c in columns])
+        table = pa.Table.from_pylist(rows, schema)
+        for name, value in directories(path.removeprefix(root)) if asked.directories else []:
+            table = table.append_column(name, pa.array([value] * len(table), pa.string()))
+        tables.append(table)
+    return pa.concat_tables(tables)
+
+
+AVRO_TYPES = {
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "bytes": pa.binary(),
+    "date": pa.date32(),
+    "time-millis": pa.time32("ms"),
+    "time-micros": pa.time64("us"),
+    "local-timestamp-millis": pa.timestamp("ms"),
+    "local-timestamp-micros": pa.timestamp("us"),
+}
+
+
+def unwrapped(avro):
+    """The type without NULL, as an object or a name."""
+    if isinstance(avro, list):
+        (avro,) = [one for one in avro if one != "null"]
+    return avro
+
+
+def arrow_type(avro):
+    avro = unwrapped(avro)
+    if isinstance(avro, str):
+        return AVRO_TYPES[avro]
+    kind = avro.get("logicalType", avro["type"])
+    if kind == "decimal":
+        return pa.decimal128(avro["precision"], avro.get("scale", 0))
+    if kind == "array":
+        return pa.list_(arrow_type(avro["items"]))
+    if kind == "map":
+        return pa.map_(pa.string(), arrow_type(avro["values"]))
+    if kind == "record":
+        return pa.struct([(field["name"], arrow_type(field["type"])) for field in avro["fields"]])
+    return arrow_type(kind) if isinstance(kind, dict) else AVRO_TYPES[kind]
+
+
+def pairs(cell, avro):
+    avro = unwrapped(avro)
+    if cell is None or isinstance(avro, str):
+        return cell
+    if avro["type"] == "array":
+        return [pairs(one, avro["items"]) for one in cell]
+    if avro["type"] == "map":
+        return [(key, pairs(value, avro["values"])) for key, value in cell.items()]
+    if avro["type"] == "record":
+        return {f["name"]: pairs(cell[f["name"]], f["type"]) for f in avro["fields"]}
+    return cell
+
+
+FILES = {"duckdb": read_duckdb, "pyarrow": read_pyarrow, "fastavro": read_fastavro}
 
 
 def read_delta(asked):

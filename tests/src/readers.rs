@@ -15,18 +15,26 @@ pub enum Reader {
     DuckDb,
     /// Apache Arrow's for Python, which is its C++ one.
     Pyarrow,
+    /// fastavro: Avro's object container files, and nothing else.
+    Fastavro,
     /// deltalake's for Python: tables of Delta Lake, and nothing else.
     Delta,
 }
 
 impl Reader {
-    /// Those that read files.
-    pub const OF_FILES: [Self; 2] = [Self::DuckDb, Self::Pyarrow];
+    /// Those that read files of a format.
+    pub fn of_files(format: &str) -> &'static [Self] {
+        match format {
+            "avro" => &[Self::Fastavro],
+            _ => &[Self::DuckDb, Self::Pyarrow],
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
             Self::DuckDb => "duckdb",
             Self::Pyarrow => "pyarrow",
+            Self::Fastavro => "fastavro",
             Self::Delta => "delta",
         }
     }
@@ -35,7 +43,7 @@ impl Reader {
 /// What is to be read.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// `parquet`, `json`, `csv`, and `delta` for [`Reader::Delta`].
+    /// `parquet`, `json`, `csv`, `avro`, and `delta` for [`Reader::Delta`].
     pub format: &'static str,
     /// A directory, or `s3://bucket/prefix`.
     pub place: String,

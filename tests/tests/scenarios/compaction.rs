@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arrow_avro::reader::ReaderBuilder;
 use datafusion::arrow::array::RecordBatch;
 use kappa_engine::Config;
+use kappa_tests::bucket::Bucket;
 use kappa_tests::gcs_server::GcsServer;
 use kappa_tests::server::Server;
 use kappa_tests::{instance, text};
@@ -230,15 +231,25 @@ fn files_of_every_format_are_merged_in_a_directory() {
     }
 }
 
-#[test]
-fn files_are_merged_in_a_bucket() {
-    let Some(server) = Server::start("minio").unwrap() else {
-        return;
-    };
-    let place = Place::of(&server);
+fn merges_in_a_bucket(bucket: Bucket) {
+    let place = Place::Bucket(bucket);
     let config = |data_dir: &Path| place.config(data_dir);
     let objects = || place.objects("merged");
     merges(&config, &place.connector("merged"), "PARQUET", &objects);
+}
+
+#[test]
+fn files_are_merged_in_a_bucket() {
+    if let Some(server) = Server::start("minio").unwrap() {
+        merges_in_a_bucket(Bucket::s3(&server).unwrap());
+    }
+}
+
+#[test]
+fn files_are_merged_in_a_container_of_azure() {
+    if let Some(server) = Server::start("azurite").unwrap() {
+        merges_in_a_bucket(Bucket::azure(&server).unwrap());
+    }
 }
 
 fn gcs_config(data_dir: &Path, server: &GcsServer) -> Config {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use kappa_engine::{Config, GarbageRequest, ManualClock, collect_garbage};
+use kappa_tests::bucket::Bucket;
 use kappa_tests::gcs_server::GcsServer;
 use kappa_tests::server::Server;
 use kappa_tests::{instance, text};
-use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
@@ -345,21 +345,26 @@ fn orphans(mark: &str) -> [String; 2] {
     ]
 }
 
-/// Removes what is there beside a sink of a store, while it runs.
-fn store_is_cleaned(config: &Config, store: &dyn ObjectStore, kappa: &Incarnation, url: &str) {
-    let connector = format!(
-        "CONNECTOR = '{}', PATH = '{url}'",
-        &url[..2].replace("gs", "gcs")
-    );
-    let mark = leaves(kappa, &connector);
-    let folder = url.rsplit_once('/').unwrap().1;
-    let at = |name: &str| object_store::path::Path::parse(format!("{folder}/{name}")).unwrap();
+/// Removes what is there beside a sink of a bucket, while it runs.
+fn bucket_is_cleaned(bucket: Bucket) {
+    let data_dir = instance::data_dir().unwrap();
+    let url = bucket.path("cleaned");
+    let connector = bucket.connector("cleaned");
+    let place = Place::Bucket(bucket);
+    let config = place.config(data_dir.path());
+    let kappa = Incarnation::open(config.clone());
+    let Place::Bucket(bucket) = &place else {
+        panic!("a bucket was wanted");
+    };
+    let store = bucket.store();
+    let mark = leaves(&kappa, &connector);
+    let at = |name: &str| object_store::path::Path::parse(format!("cleaned/{name}")).unwrap();
     kappa.block_on(async {
         for name in orphans(&mark) {
             store.put(&at(&name), "x".into()).await.unwrap();
         }
     });
-    let mut request = request(url);
+    let mut request = request(&url);
     request.marks = vec![mark.clone()];
     let is_there = |name: &str| kappa.block_on(async { store.head(&at(name)).await.is_ok() });
     // By the store's own clock.
@@ -394,46 +399,31 @@ fn store_is_cleaned(config: &Config, store: &dyn ObjectStore, kappa: &Incarnatio
     request.dropped = true;
     collect(config.clone(), future, &request);
     assert!(!is_there(&unfinished));
+    let mut files = place.objects("cleaned");
+    files.retain(|name, _| !name.starts_with("_commits/"));
+    assert_eq!(parquet_rows(&files).len(), 3);
+    kappa.shut_down();
 }
 
 #[test]
 fn a_bucket_is_cleaned() {
-    let Some(server) = Server::start("minio").unwrap() else {
-        return;
-    };
-    let data_dir = instance::data_dir().unwrap();
-    let place = Place::of(&server);
-    let config = place.config(data_dir.path());
-    let kappa = Incarnation::open(config.clone());
-    let Place::Bucket(bucket) = &place else {
-        panic!("a bucket was wanted");
-    };
-    store_is_cleaned(&config, bucket.store(), &kappa, "s3://kappa/cleaned");
-    let files = place.objects("cleaned");
-    let files = files
-        .into_iter()
-        .filter(|(name, _)| !name.starts_with("_commits/"));
-    assert_eq!(parquet_rows(&files.collect()).len(), 3);
-    kappa.shut_down();
+    if let Some(server) = Server::start("minio").unwrap() {
+        bucket_is_cleaned(Bucket::s3(&server).unwrap());
+    }
+}
+
+#[test]
+fn a_container_of_azure_is_cleaned() {
+    if let Some(server) = Server::start("azurite").unwrap() {
+        bucket_is_cleaned(Bucket::azure(&server).unwrap());
+    }
 }
 
 #[test]
 fn a_bucket_of_google_is_cleaned_over_pages() {
     let server = GcsServer::start();
     server.limit_pages(2);
-    let data_dir = instance::data_dir().unwrap();
-    let key = server.service_account_key();
-    let settings = [("gcs.service_account_key", key.as_str())];
-    let config = instance::config(data_dir.path(), &settings);
-    let kappa = Incarnation::open(config.clone());
-    let store = GoogleCloudStorageBuilder::new()
-        .with_bucket_name("kappa")
-        .with_service_account_key(&key)
-        .with_client_options(ClientOptions::new().with_allow_http(true))
-        .build()
-        .unwrap();
-    store_is_cleaned(&config, &store, &kappa, "gs://kappa/cleaned");
-    kappa.shut_down();
+    bucket_is_cleaned(Bucket::gcs(&server, "kappa").unwrap());
 }
 
 #[test]

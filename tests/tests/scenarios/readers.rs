@@ -201,7 +201,7 @@ fn decimal(units: i64) -> String {
 fn expected(format: &'static str, row: impl Fn(&Thing, &str) -> Map<String, Value>) -> Found {
     let told = columns(format).map(|(name, _, _, told)| {
         let told = match (format, *name) {
-            ("parquet", "RAW") => "BYTES",
+            ("parquet" | "avro", "RAW") => "BYTES",
             _ => told,
         };
         ((*name).to_owned(), told.to_owned())
@@ -225,7 +225,7 @@ fn expected(format: &'static str, row: impl Fn(&Thing, &str) -> Map<String, Valu
 
 /// What a reader is told of columns of a text format.
 fn told(format: &str) -> Vec<(&'static str, &'static str)> {
-    if format == "parquet" {
+    if matches!(format, "parquet" | "avro") {
         return Vec::new();
     }
     let own = columns(format).map(|(name, _, told, _)| (*name, *told));
@@ -299,6 +299,10 @@ const ALL: &[Encoding] = &[
     ("csv", "none"),
     ("csv", "gzip"),
     ("csv", "zstd"),
+    ("avro", "none"),
+    ("avro", "snappy"),
+    ("avro", "deflate"),
+    ("avro", "zstd"),
 ];
 
 /// All types in all formats and compressions are found by others as they were sent.
@@ -312,7 +316,7 @@ pub(crate) fn everything_is_found(readers: &Readers, place: &Place) {
         save(&objects, copy.path());
         let mut request = Request::new(format, copy.path().display().to_string());
         request.columns = told(format);
-        for reader in Reader::OF_FILES {
+        for &reader in Reader::of_files(format) {
             let found = readers.read(reader, &request).unwrap();
             let wanted = expected(format, Thing::expected);
             assert_same(
@@ -340,6 +344,7 @@ fn check_compression(objects: &Objects, format: &str, compression: &str) {
         ("json", "none") => ".jsonl",
         ("json", "gzip") => ".jsonl.gz",
         ("json", _) => ".jsonl.zst",
+        ("avro", _) => ".avro",
         (_, "none") => ".csv",
         (_, "gzip") => ".csv.gz",
         _ => ".csv.zst",
@@ -376,7 +381,12 @@ fn other_readers_find_directories_as_columns() {
         return;
     };
     let place = Place::directory();
-    let sinks = [("parquet", "zstd"), ("json", "gzip"), ("csv", "none")];
+    let sinks = [
+        ("parquet", "zstd"),
+        ("json", "gzip"),
+        ("csv", "none"),
+        ("avro", "snappy"),
+    ];
     let more = ", PARTITION_PATH = 'dt={ROWTIME:%Y-%m-%d}/folder={SITE}'";
     let (_data_dir, kappa) = written(&place, &sinks, more);
     for (format, compression) in sinks {
@@ -388,7 +398,7 @@ fn other_readers_find_directories_as_columns() {
         let mut request = Request::new(format, copy.path().display().to_string());
         request.columns = told(format);
         request.directories = true;
-        for reader in Reader::OF_FILES {
+        for &reader in Reader::of_files(format) {
             let found = readers.read(reader, &request).unwrap();
             let wanted = expected(request.format, Thing::expected_in_folders);
             assert_same(&found, &wanted, &format!("{reader:?} {format}"));
@@ -421,7 +431,7 @@ fn commit_objects_lead_to_all_rows(s3: &str) {
         let mut request = Request::new(format, bucket.path(name)).at(&server);
         request.columns = told(format);
         let wanted = expected(format, Thing::expected);
-        for reader in Reader::OF_FILES {
+        for &reader in Reader::of_files(format) {
             let what = format!("{reader:?} {format}");
             request.commits = None;
             let found = readers.read(reader, &request).unwrap();
