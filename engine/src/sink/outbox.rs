@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -258,25 +258,32 @@ impl Outbox {
 
     /// The rows of an epoch.
     pub(crate) fn load(&self, epoch: u64) -> Result<Vec<RecordBatch>> {
+        self.read(epoch)?.collect()
+    }
+
+    /// The rows of an epoch, one batch in memory at a time.
+    pub(crate) fn read(&self, epoch: u64) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
         let segment = self.state.lock().kept.get(epoch).cloned();
         let Some(segment) = segment else {
             return Err(self.lost(epoch, "it was given back"));
         };
-        if !segment.in_file {
-            let mut scan = self.store.scan_outbox(self.number, epoch..epoch + 1);
-            return match scan.next_row()? {
-                Some((_, row)) => self.decode(epoch, row),
-                None => Err(self.lost(epoch, "its row is gone")),
-            };
-        }
-        let file = File::open(self.path(epoch)).map_err(|error| self.lost(epoch, &error))?;
-        self.decode(epoch, BufReader::with_capacity(1 << 20, file))
-    }
-
-    fn decode(&self, epoch: u64, bytes: impl Read) -> Result<Vec<RecordBatch>> {
-        let reader = StreamReader::try_new(bytes, None);
-        let batches = reader.and_then(|reader| reader.collect::<std::result::Result<_, _>>());
-        batches.map_err(|error| self.lost(epoch, &error))
+        let bytes: Box<dyn Read> = match segment.in_file {
+            true => {
+                let file =
+                    File::open(self.path(epoch)).map_err(|error| self.lost(epoch, &error))?;
+                Box::new(BufReader::with_capacity(1 << 20, file))
+            }
+            false => {
+                let mut scan = self.store.scan_outbox(self.number, epoch..epoch + 1);
+                match scan.next_row()? {
+                    Some((_, row)) => Box::new(Cursor::new(row.to_vec())),
+                    None => return Err(self.lost(epoch, "its row is gone")),
+                }
+            }
+        };
+        let batches =
+            StreamReader::try_new(bytes, None).map_err(|error| self.lost(epoch, &error))?;
+        Ok(batches.map(move |batch| batch.map_err(|error| self.lost(epoch, &error))))
     }
 
     fn lost(&self, epoch: u64, error: impl std::fmt::Display) -> Error {

@@ -12,7 +12,7 @@ use crate::error::Result;
 /// Rows of a batch below which writing it alone costs more than copying it.
 const SMALL_ROWS: usize = 1024;
 /// Bytes of rows at which they are committed, however short the time.
-const BYTES_MAX: usize = 32 << 20;
+const BYTES_MAX: usize = 16 << 20;
 
 /// Collects the rows of an epoch.
 #[derive(Debug)]

@@ -514,10 +514,10 @@ impl Running {
         let deliveries = self.deliveries.values().map(DeliveryHandle::flush);
         let deliveries: Vec<_> = deliveries.collect();
         async move {
-            futures::future::try_join_all(writers).await?;
             // Each to its end, so that one which fails does not cut the others short.
+            let written = futures::future::join_all(writers).await;
             let delivered = futures::future::join_all(deliveries).await;
-            delivered.into_iter().collect()
+            written.into_iter().chain(delivered).collect()
         }
     }
 

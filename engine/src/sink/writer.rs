@@ -11,19 +11,20 @@
 //!
 //! and after a crash the epochs after the cursor are read again, without what is ahead.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::{concat_batches, max, min};
+use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use kappa_sql::column;
-use kappa_storage::files::{FileEncoding, FileFormat, FileWriter};
+use kappa_storage::files::{FileEncoding, FileFormat};
 use kappa_storage::store::{Durability, Store};
 use serde::{Deserialize, Serialize};
 
 use super::departure::Departure;
+use super::open_file::{CHUNK_BYTES, OpenFile, TEMPORARY};
 use super::outbox::Offsets;
 use super::place::{Place, Placement};
 use super::target::numbered;
@@ -32,9 +33,7 @@ use crate::error::Result;
 use crate::meta_entry::MetaEntry;
 
 /// Memory for rows on their way into files, in bytes.
-const MEMORY_MAX: usize = 64 << 20;
-/// Bytes of a file's rows in memory at which they are encoded.
-const CHUNK_BYTES: usize = 8 << 20;
+const MEMORY_MAX: usize = 32 << 20;
 /// Column that numbers the rows of a unit, where their order counts.
 pub(crate) const SEQUENCE: &str = "ROWSEQ";
 
@@ -96,30 +95,13 @@ pub(crate) struct Writer {
     /// Where the sources go on after it; `None` when nothing was taken yet.
     offsets: Option<Offsets>,
     open: BTreeMap<String, OpenFile>,
-    /// Number of the next file with encoded rows.
+    /// Memory of the open files.
+    memory: usize,
+    /// Number of the next file.
     next_temporary: u64,
     next_sequence: i64,
     /// Bytes of files for each byte of rows in memory, from what was written.
     ratio: f64,
-}
-
-/// A file that is not done.
-#[derive(Debug)]
-struct OpenFile {
-    place: Arc<Place>,
-    batches: Vec<RecordBatch>,
-    /// Of the batches, in memory.
-    bytes: usize,
-    encoded: Option<(PathBuf, FileWriter)>,
-    /// Of all its rows, in memory as they came.
-    bytes_in: u64,
-    rows: u64,
-    since_epoch: u64,
-    first_ms: i64,
-    last_ms: i64,
-    times: [i64; 2],
-    /// Whether stream time had passed its directory before its first row came.
-    late: bool,
 }
 
 impl Writer {
@@ -162,6 +144,7 @@ impl Writer {
             offsets: None,
             progress,
             open: BTreeMap::new(),
+            memory: 0,
             next_temporary: 0,
             next_sequence: 0,
             ratio: 0.5,
@@ -202,17 +185,18 @@ impl Writer {
     pub(crate) fn push(
         &mut self,
         epoch: u64,
-        batches: &[RecordBatch],
+        batches: impl IntoIterator<Item = Result<RecordBatch>>,
         offsets: Offsets,
         now_ms: i64,
     ) -> Result<()> {
         let before_ms = self.progress.stream_time_ms;
         for batch in batches {
+            let batch = batch?;
             if let Some(rowtime) = self.rowtime {
                 let latest = max(batch.column(rowtime).as_primitive::<Int64Type>());
                 self.progress.stream_time_ms = self.progress.stream_time_ms.max(latest);
             }
-            for (place, rows) in self.placement.split(batch)? {
+            for (place, rows) in self.placement.split(&batch)? {
                 let ahead = self.progress.ahead.get(&place.path).copied();
                 if ahead.is_none_or(|ahead| epoch > ahead) {
                     self.add(place, rows, epoch, now_ms, before_ms)?;
@@ -241,44 +225,61 @@ impl Writer {
             None => [0, 0],
         };
         let rows = self.columns_of(&rows)?;
-        let late = place.is_passed(stream_time_ms, self.options.roll.grace_ms);
-        let file = self
-            .open
-            .entry(place.path.clone())
-            .or_insert_with(|| OpenFile {
-                place,
-                batches: Vec::new(),
-                bytes: 0,
-                encoded: None,
-                bytes_in: 0,
-                rows: 0,
-                since_epoch: epoch,
-                first_ms: now_ms,
-                last_ms: now_ms,
-                times,
-                late,
-            });
-        let bytes = rows.get_array_memory_size();
-        file.bytes += bytes;
-        file.bytes_in += bytes as u64;
-        file.rows += rows.num_rows() as u64;
-        file.last_ms = now_ms;
-        file.times = [file.times[0].min(times[0]), file.times[1].max(times[1])];
-        file.batches.push(rows);
-        if file.bytes >= CHUNK_BYTES {
-            let path = file.place.path.clone();
-            self.encode(&path)?;
+        if !self.open.contains_key(&place.path) {
+            let temporary = self
+                .units
+                .directory()?
+                .join(self.next_temporary.to_string());
+            self.next_temporary += 1;
+            let late = place.is_passed(stream_time_ms, self.options.roll.grace_ms);
+            let path = place.path.clone();
+            let file = OpenFile::new(Arc::clone(&place), temporary, epoch, now_ms, late);
+            self.open.insert(path, file);
         }
-        while self.memory() > MEMORY_MAX {
-            // The one that gives most.
-            let largest = self.open.iter().max_by_key(|(_, file)| file.memory());
-            let Some(path) = largest.map(|(path, _)| path.clone()) else {
-                break;
-            };
-            self.encode(&path)?;
-            if let Some((_, writer)) = self.open.get_mut(&path).and_then(|f| f.encoded.as_mut()) {
-                writer.release()?;
+        let (encoding, schema) = (self.options.encoding, Arc::clone(&self.schema));
+        self.with_file(&place.path, |file| {
+            file.push(rows, times, now_ms);
+            match file.waiting() >= CHUNK_BYTES {
+                true => file.encode(&encoding, &schema),
+                false => Ok(()),
             }
+        })?;
+        match self.memory > MEMORY_MAX {
+            true => self.make_room(),
+            false => Ok(()),
+        }
+    }
+
+    /// Does something to an open file.
+    fn with_file<T>(
+        &mut self,
+        path: &str,
+        act: impl FnOnce(&mut OpenFile) -> Result<T>,
+    ) -> Result<T> {
+        let Some(file) = self.open.get_mut(path) else {
+            return Err(crate::Error::Internal(format!(
+                "the file in {path} is not open"
+            )));
+        };
+        let before = file.memory();
+        let done = act(file);
+        self.memory = self.memory.saturating_sub(before) + file.memory();
+        done
+    }
+
+    /// Lets go of half of the memory: of that of the files which have most.
+    fn make_room(&mut self) -> Result<()> {
+        let files = self.open.iter();
+        let mut files: Vec<(usize, String)> = files
+            .map(|(path, file)| (file.memory(), path.clone()))
+            .collect();
+        files.sort_unstable_by_key(|(memory, _)| Reverse(*memory));
+        let schema = Arc::clone(&self.schema);
+        for (_, path) in files {
+            if self.memory <= MEMORY_MAX / 2 {
+                break;
+            }
+            self.with_file(&path, |file| file.release(&schema))?;
         }
         Ok(())
     }
@@ -291,40 +292,6 @@ impl Writer {
             self.next_sequence += rows.num_rows() as i64;
         }
         Ok(rows)
-    }
-
-    /// Memory that rows take, in bytes.
-    fn memory(&self) -> usize {
-        self.open.values().map(OpenFile::memory).sum()
-    }
-
-    /// Moves a file's rows from memory into its encoder.
-    fn encode(&mut self, path: &str) -> Result<()> {
-        let Some(file) = self.open.get_mut(path) else {
-            return Ok(());
-        };
-        let batches = std::mem::take(&mut file.batches);
-        file.bytes = 0;
-        let writer = match &mut file.encoded {
-            Some((_, writer)) => writer,
-            None => {
-                let name = format!("{}{TEMPORARY}", self.next_temporary);
-                self.next_temporary += 1;
-                let path = self.units.directory()?.join(name);
-                let writer = FileWriter::create(&self.options.encoding, &path, &self.schema)?;
-                &mut file.encoded.insert((path, writer)).1
-            }
-        };
-        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-        if batches.len() > 1 && rows < batches.len() * SMALL_ROWS {
-            // Writing each alone would cost more than copying them.
-            writer.write(&concat_batches(&self.schema, &batches)?)?;
-        } else {
-            for batch in &batches {
-                writer.write(batch)?;
-            }
-        }
-        Ok(())
     }
 
     /// Directories whose files are done.
@@ -387,15 +354,14 @@ impl Writer {
             at_ms: wall_ms,
         };
         for path in &due {
-            self.encode(path)?;
             let Some(file) = self.open.remove(path) else {
                 continue;
             };
-            let Some((temporary, writer)) = file.encoded else {
-                continue;
-            };
-            let bytes = writer.finish()?;
-            self.ratio = (bytes as f64 / file.bytes_in.max(1) as f64).clamp(0.001, 10.0);
+            self.memory = self.memory.saturating_sub(file.memory());
+            let (rows, bytes_in) = (file.rows, file.bytes_in);
+            let (times, end_ms) = (file.times, file.place.end_ms);
+            let (temporary, bytes) = file.finish(&self.options.encoding, &self.schema)?;
+            self.ratio = (bytes as f64 / bytes_in.max(1) as f64).clamp(0.001, 10.0);
             let name = self.units.path(number, unit.files.len());
             std::fs::rename(&temporary, &name).map_err(|error| crate::Error::External {
                 message: format!("name the file {}: {error}", name.display()),
@@ -403,10 +369,10 @@ impl Writer {
             })?;
             unit.files.push(UnitFile {
                 place: path.clone(),
-                rows: file.rows,
+                rows,
                 bytes,
-                times: file.times,
-                end_ms: file.place.end_ms,
+                times,
+                end_ms,
             });
             self.progress.ahead.insert(path.clone(), self.position);
         }
@@ -439,28 +405,6 @@ impl Writer {
             self.store.commit(commit, Durability::Sync)?;
         }
         Ok(false)
-    }
-}
-
-/// Rows of a batch below which writing it alone costs more than copying it.
-const SMALL_ROWS: usize = 1024;
-
-/// What names of files that are not done end with.
-const TEMPORARY: &str = ".tmp";
-
-impl OpenFile {
-    fn memory(&self) -> usize {
-        self.bytes
-            + self
-                .encoded
-                .as_ref()
-                .map_or(0, |(_, writer)| writer.memory())
-    }
-
-    /// About how many bytes the file would have now.
-    fn size(&self, ratio: f64) -> u64 {
-        let encoded = self.encoded.as_ref().map_or(0, |(_, writer)| writer.size());
-        encoded + (self.bytes as f64 * ratio) as u64
     }
 }
 

@@ -199,8 +199,8 @@ impl Task {
         blocking(move || {
             let now_ms = || spec.clock.monotonic_ms();
             while let Some((epoch, segment)) = spec.outbox.next(&spec.id, writer.position()) {
-                let rows = spec.outbox.load(epoch)?;
-                writer.push(epoch, &rows, segment.offsets, now_ms())?;
+                let rows = spec.outbox.read(epoch)?;
+                writer.push(epoch, rows, segment.offsets, now_ms())?;
                 writer.roll(false, now_ms(), spec.clock.now_ms())?;
             }
             if all || writer.has_open_files() {

@@ -128,10 +128,11 @@ impl<W: Write> AvroRows<W> {
         self.waiting_bytes
     }
 
-    /// Ends the file.
-    pub(super) fn finish(mut self) -> Result<(), AvroError> {
+    /// Ends the file; what it went into may still hold a part of it.
+    pub(super) fn finish(mut self) -> Result<W, AvroError> {
         self.flush()?;
-        self.writer.finish()
+        self.writer.finish()?;
+        Ok(self.writer.into_inner())
     }
 }
 

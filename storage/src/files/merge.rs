@@ -31,7 +31,6 @@ pub struct FileMerger {
 enum Out {
     Rows(Box<FileWriter>),
     Bytes {
-        file: File,
         out: Box<Compressed<BufWriter<File>>>,
         /// How the bytes of a file are compressed as a whole.
         compression: Compression,
@@ -63,15 +62,10 @@ impl FileMerger {
                     FileFormat::Avro => Compression::None,
                     _ => encoding.compression,
                 };
-                let open = || {
-                    let file = File::create(path)?;
-                    let out = Compressed::new(compression, BufWriter::new(file.try_clone()?))?;
-                    Ok((file, out))
-                };
-                let (file, out) =
-                    open().map_err(|error: std::io::Error| Error::retryable(what(), error))?;
+                let file = File::create(path).map(BufWriter::new);
+                let out = file.and_then(|file| Compressed::new(compression, file));
+                let out = out.map_err(|error| Error::retryable(what(), error))?;
                 Out::Bytes {
-                    file,
                     out: Box::new(out),
                     compression,
                     header: header(encoding, schema)
@@ -141,9 +135,9 @@ impl FileMerger {
     pub fn finish(self) -> Result<u64> {
         match self.out {
             Out::Rows(writer) => writer.finish(),
-            Out::Bytes { file, out, .. } => {
+            Out::Bytes { out, .. } => {
                 let end = || {
-                    out.finish()?;
+                    let file = out.finish()?.into_inner()?;
                     file.sync_all()?;
                     Ok(file.metadata()?.len())
                 };

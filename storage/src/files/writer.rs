@@ -21,7 +21,6 @@ use crate::{Error, Result};
 /// A file that is being written.
 pub struct FileWriter {
     path: PathBuf,
-    file: File,
     written: Arc<AtomicU64>,
     rows: Rows,
     /// The columns that rows are cast to first, if any.
@@ -51,7 +50,7 @@ impl FileWriter {
         let file = File::create(path).map_err(|error| fail(&error))?;
         let written = Arc::new(AtomicU64::new(0));
         let counted = Counted {
-            inner: BufWriter::new(file.try_clone().map_err(|error| fail(&error))?),
+            inner: BufWriter::new(file),
             written: Arc::clone(&written),
         };
         let cast = match encoding.format {
@@ -82,7 +81,6 @@ impl FileWriter {
         };
         Ok(Self {
             path: path.to_owned(),
-            file,
             written,
             rows,
             cast,
@@ -137,23 +135,18 @@ impl FileWriter {
 
     /// Ends the file and syncs it. Returns its length in bytes.
     pub fn finish(self) -> Result<u64> {
-        let Self {
-            path, file, rows, ..
-        } = self;
+        let Self { path, rows, .. } = self;
         let fail = |error: &dyn fmt::Display| Error::retryable(what(&path), error);
-        match rows {
-            Rows::Parquet(writer) => {
-                writer.close().map_err(|error| fail(&error))?;
-            }
+        let out = match rows {
+            Rows::Parquet(writer) => writer.into_inner().map_err(|error| fail(&error))?,
             Rows::Json(mut writer) => {
                 writer.finish().map_err(|error| fail(&error))?;
-                writer.into_inner().finish().map_err(|error| fail(&error))?;
+                writer.into_inner().finish().map_err(|error| fail(&error))?
             }
-            Rows::Csv(writer) => {
-                writer.into_inner().finish().map_err(|error| fail(&error))?;
-            }
+            Rows::Csv(writer) => writer.into_inner().finish().map_err(|error| fail(&error))?,
             Rows::Avro(writer) => writer.finish().map_err(|error| fail(&error))?,
-        }
+        };
+        let file = out.inner.into_inner().map_err(|error| fail(&error))?;
         file.sync_all().map_err(|error| fail(&error))?;
         Ok(file.metadata().map_err(|error| fail(&error))?.len())
     }
@@ -198,11 +191,12 @@ impl<W: Write> Compressed<W> {
         })
     }
 
-    pub(super) fn finish(self) -> io::Result<()> {
+    /// Ends the text; what it went into may still hold a part of it.
+    pub(super) fn finish(self) -> io::Result<W> {
         match self {
-            Self::Plain(mut out) => out.flush(),
-            Self::Gzip(encoder) => encoder.finish()?.flush(),
-            Self::Zstd(encoder) => encoder.finish()?.flush(),
+            Self::Plain(out) => Ok(out),
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
         }
     }
 }

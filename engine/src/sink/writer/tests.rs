@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
+use datafusion::parquet::file::reader::{FileReader, SerializedFileReader};
 use kappa_storage::files::{FileEncoding, FileFormat};
 use kappa_storage::store::StoreOptions;
 use tempfile::TempDir;
@@ -19,11 +20,11 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-fn rows(rows: &[(&str, i64)]) -> Vec<RecordBatch> {
+fn rows(rows: &[(&str, i64)]) -> Vec<Result<RecordBatch>> {
     let sites = StringArray::from_iter_values(rows.iter().map(|row| row.0));
     let times = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
     let columns: Vec<ArrayRef> = vec![Arc::new(sites), Arc::new(times)];
-    vec![RecordBatch::try_new(schema(), columns).unwrap()]
+    vec![Ok(RecordBatch::try_new(schema(), columns).unwrap())]
 }
 
 fn options() -> WriterOptions {
@@ -98,11 +99,11 @@ fn files_roll_by_rows_age_and_idleness() {
     options.roll.inactivity_ms = 30;
     let mut writer = fixture.open(&options);
     writer
-        .push(1, &rows(&[("a", 1), ("b", 1), ("a", 2)]), Vec::new(), 0)
+        .push(1, rows(&[("a", 1), ("b", 1), ("a", 2)]), Vec::new(), 0)
         .unwrap();
     assert!(!writer.roll(false, 0, 0).unwrap());
     // Three rows.
-    writer.push(2, &rows(&[("a", 3)]), Vec::new(), 20).unwrap();
+    writer.push(2, rows(&[("a", 3)]), Vec::new(), 20).unwrap();
     assert!(writer.roll(false, 20, 0).unwrap());
     assert_eq!(unit(&writer, 1), Some(vec![place("a", 3)]));
     // `b` has had none since 0.
@@ -113,7 +114,7 @@ fn files_roll_by_rows_age_and_idleness() {
     // A row every now and then, until its file is old.
     for (epoch, now_ms) in [(3, 40), (4, 65), (5, 90), (6, 115)] {
         writer
-            .push(epoch, &rows(&[("c", 1), ("d", 1)][..1]), Vec::new(), now_ms)
+            .push(epoch, rows(&[("c", 1)]), Vec::new(), now_ms)
             .unwrap();
         if epoch == 5 {
             // Rows end before the third here.
@@ -135,9 +136,7 @@ fn files_of_a_delta_table_roll_together_when_one_is_old() {
     options.roll.interval_ms = 100;
     let mut writer = fixture.open(&options);
     let push = |writer: &mut Writer, epoch, sites: &[(&str, i64)], now_ms| {
-        writer
-            .push(epoch, &rows(sites), Vec::new(), now_ms)
-            .unwrap();
+        writer.push(epoch, rows(sites), Vec::new(), now_ms).unwrap();
     };
     push(&mut writer, 1, &[("a", 1)], 0);
     push(&mut writer, 2, &[("b", 1), ("b", 2), ("b", 3)], 50);
@@ -160,21 +159,17 @@ fn files_roll_when_stream_time_passes_their_directory() {
     options.roll.grace_ms = 5_000;
     let mut writer = fixture.open(&options);
     writer
-        .push(1, &rows(&[("a", 0), ("a", MINUTE + 4_999)]), Vec::new(), 0)
+        .push(1, rows(&[("a", 0), ("a", MINUTE + 4_999)]), Vec::new(), 0)
         .unwrap();
     assert!(!writer.roll(false, 0, 0).unwrap());
     writer
-        .push(2, &rows(&[("a", 1), ("a", MINUTE + 5_000)]), Vec::new(), 0)
+        .push(2, rows(&[("a", 1), ("a", MINUTE + 5_000)]), Vec::new(), 0)
         .unwrap();
     assert!(writer.roll(false, 0, 0).unwrap());
     assert_eq!(unit(&writer, 1), Some(vec![("0000/".to_owned(), 2)]));
     // Rows that come later wait for each other: not a file for each commit.
-    writer
-        .push(3, &rows(&[("late", 2)]), Vec::new(), 0)
-        .unwrap();
-    writer
-        .push(4, &rows(&[("late", 3)]), Vec::new(), 0)
-        .unwrap();
+    writer.push(3, rows(&[("late", 2)]), Vec::new(), 0).unwrap();
+    writer.push(4, rows(&[("late", 3)]), Vec::new(), 0).unwrap();
     assert!(!writer.roll(false, 0, 0).unwrap());
     assert!(writer.roll(true, 0, 0).unwrap());
     let expected = vec![("0000/".to_owned(), 2), ("0001/".to_owned(), 2)];
@@ -187,10 +182,10 @@ fn too_many_directories_close_those_that_were_idle_longest() {
     let mut options = options();
     options.open_max = 2;
     let mut writer = fixture.open(&options);
-    writer.push(1, &rows(&[("a", 1)]), Vec::new(), 1).unwrap();
-    writer.push(2, &rows(&[("b", 1)]), Vec::new(), 2).unwrap();
-    writer.push(3, &rows(&[("a", 1)]), Vec::new(), 3).unwrap();
-    writer.push(4, &rows(&[("c", 1)]), Vec::new(), 4).unwrap();
+    writer.push(1, rows(&[("a", 1)]), Vec::new(), 1).unwrap();
+    writer.push(2, rows(&[("b", 1)]), Vec::new(), 2).unwrap();
+    writer.push(3, rows(&[("a", 1)]), Vec::new(), 3).unwrap();
+    writer.push(4, rows(&[("c", 1)]), Vec::new(), 4).unwrap();
     assert!(writer.roll(false, 4, 0).unwrap());
     assert_eq!(unit(&writer, 1), Some(vec![place("b", 1)]));
 }
@@ -200,12 +195,12 @@ fn after_a_crash_no_row_is_lost_or_doubled() {
     let fixture = Fixture::new();
     let mut options = options();
     options.roll.rows = 2;
-    let epochs = [
-        rows(&[("a", 1), ("b", 1)]),
-        rows(&[("a", 2)]),
-        rows(&[("a", 3), ("c", 1)]),
-        rows(&[("c", 2), ("b", 2)]),
-        rows(&[("a", 4)]),
+    let epochs: [&[_]; 5] = [
+        &[("a", 1), ("b", 1)],
+        &[("a", 2)],
+        &[("a", 3), ("c", 1)],
+        &[("c", 2), ("b", 2)],
+        &[("a", 4)],
     ];
     let mut written: BTreeMap<String, u64> = BTreeMap::new();
     let mut writer = fixture.open(&options);
@@ -220,13 +215,13 @@ fn after_a_crash_no_row_is_lost_or_doubled() {
             if epoch > upto as u64 {
                 break;
             }
-            writer.push(epoch, batches, Vec::new(), 0).unwrap();
+            writer.push(epoch, rows(batches), Vec::new(), 0).unwrap();
             writer.roll(false, 0, 0).unwrap();
         }
         writer = fixture.open(&options);
     }
     for (epoch, batches) in (1..).zip(&epochs).skip(writer.position() as usize) {
-        writer.push(epoch, batches, Vec::new(), 0).unwrap();
+        writer.push(epoch, rows(batches), Vec::new(), 0).unwrap();
     }
     writer.roll(true, 0, 0).unwrap();
     while let Some((number, unit)) = writer.units.next("S", counted) {
@@ -261,12 +256,51 @@ fn a_thousand_open_directories_stay_within_their_memory() {
                 )
             })
             .collect();
-        writer.push(epoch, &rows(&batch), Vec::new(), 0).unwrap();
-        most = most.max(writer.memory());
+        writer.push(epoch, rows(&batch), Vec::new(), 0).unwrap();
+        most = most.max(writer.memory);
     }
     assert_eq!(writer.open.len(), 1000);
     assert!(most <= MEMORY_MAX + CHUNK_BYTES, "{most}");
     writer.roll(true, 0, 0).unwrap();
     let (_, unit) = writer.units.next("S", 0).unwrap();
     assert_eq!((unit.files.len(), unit.rows()), (1000, 1_000_000));
+    // However often its rows were set aside.
+    let file = std::fs::File::open(writer.units.path(1, 0)).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    assert_eq!(reader.metadata().num_row_groups(), 1);
+}
+
+/// Rows in memory, set aside and encoded, in turns.
+#[test]
+fn rows_keep_their_order_wherever_they_wait() {
+    let fixture = Fixture::new();
+    let encoding = FileEncoding::of(FileFormat::Csv);
+    let place = Arc::new(Place {
+        path: String::new(),
+        end_ms: None,
+    });
+    let mut file = OpenFile::new(place, fixture.path().join("7"), 1, 0, false);
+    for time in 0..12 {
+        file.push(rows(&[("a", time)]).remove(0).unwrap(), [time, time], 0);
+        match time % 4 {
+            0 | 1 => {
+                file.release(&schema()).unwrap();
+                assert_eq!(file.memory(), 0);
+            }
+            2 => {}
+            _ => file.encode(&encoding, &schema()).unwrap(),
+        }
+    }
+    file.push(rows(&[("a", 12)]).remove(0).unwrap(), [12, 12], 0);
+    file.release(&schema()).unwrap();
+    assert_eq!((file.rows, file.times), (13, [0, 12]));
+    let (path, bytes) = file.finish(&encoding, &schema()).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let times: Vec<String> = (0..13).map(|time| format!("a,{time}")).collect();
+    assert_eq!(text, format!("SITE,ROWTIME\n{}\n", times.join("\n")));
+    assert_eq!(text.len() as u64, bytes);
+    // What was set aside is gone.
+    let left = std::fs::read_dir(fixture.path()).unwrap();
+    let left = left.filter(|entry| entry.as_ref().unwrap().path().is_file());
+    assert_eq!(left.count(), 1);
 }
