@@ -7,6 +7,7 @@
 pub(crate) mod accumulator;
 pub(crate) mod aggregate;
 pub(crate) mod changelog;
+mod dense_keys;
 pub(crate) mod exec;
 pub(crate) mod groups;
 pub(crate) mod join;
