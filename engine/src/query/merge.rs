@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array, UInt64Array};
-use arrow::compute::{interleave, take};
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::interleave;
 use kappa_sql::column;
 
 use super::source::Source;
@@ -20,6 +20,7 @@ struct Row {
     time: i64,
     source: u32,
     partition: u32,
+    /// Among those that wait in the partition.
     row: u32,
 }
 
@@ -40,27 +41,20 @@ pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken
     let mut ready = Vec::new();
     for (source_number, source) in sources.iter().enumerate() {
         for (partition_number, partition) in source.partitions.iter().enumerate() {
-            let Some(waiting) = &partition.waiting else {
-                continue;
-            };
-            let times = &waiting.times[waiting.taken..];
-            let count = times.partition_point(|time| *time <= horizon).min(rows_max);
+            let count = partition.rows_up_to(horizon).min(rows_max);
             if count > 0 {
                 ready.push((source_number, partition_number, count));
             }
         }
     }
     if let [(source, partition, count)] = ready[..] {
-        return take_run(sources, source, partition, count);
+        return take_run(&mut sources[source], source, partition, count);
     }
     let mut rows = Vec::new();
     for (source, partition, count) in ready {
-        let Some(waiting) = &sources[source].partitions[partition].waiting else {
-            continue;
-        };
-        let times = waiting.times.iter().enumerate();
-        let times = times.skip(waiting.taken).take(count);
-        rows.extend(times.map(|(row, time)| Row {
+        let waiting = &sources[source].partitions[partition].waiting;
+        let times = waiting.iter().flat_map(|rows| rows.times());
+        rows.extend(times.take(count).enumerate().map(|(row, time)| Row {
             time: *time,
             source: source as u32,
             partition: partition as u32,
@@ -70,6 +64,11 @@ pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken
     // Each partition's rows are in order: runs, which this sort merges.
     rows.sort();
     rows.truncate(rows_max);
+    let last = rows.last().copied();
+    let mut taken = Taken {
+        rows: rows.len(),
+        last: None,
+    };
     for (number, source) in sources.iter_mut().enumerate() {
         let own: Vec<(u64, Row)> = rows
             .iter()
@@ -78,112 +77,100 @@ pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken
             .map(|(position, row)| (position as u64, *row))
             .collect();
         put(source, &own)?;
+        let mut counts = vec![0; source.partitions.len()];
+        for (_, row) in own {
+            counts[row.partition as usize] += 1;
+        }
+        for (place, (partition, count)) in source.partitions.iter_mut().zip(counts).enumerate() {
+            let offset = partition.take(count);
+            if let (Some(last), Some(offset)) = (last, offset)
+                && (last.source as usize, last.partition as usize) == (number, place)
+            {
+                taken.last = Some((number, partition.number, offset));
+            }
+        }
     }
-    let last = rows.last().and_then(|row| {
-        let partition = &sources[row.source as usize].partitions[row.partition as usize];
-        let waiting = partition.waiting.as_ref()?;
-        let offset = waiting.offsets.value(row.row as usize);
-        Some((row.source as usize, partition.number, offset))
-    });
-    Ok(Taken {
-        rows: rows.len(),
-        last,
-    })
+    Ok(taken)
 }
 
 /// The time up to which every partition that has more to read is known.
 fn horizon(sources: &[Source]) -> i64 {
-    let mut horizon = i64::MAX;
-    for partition in sources.iter().flat_map(|source| &source.partitions) {
-        if partition.at_end {
-            continue;
-        }
-        let known = partition
-            .waiting
-            .as_ref()
-            .and_then(|waiting| waiting.times.last());
-        horizon = horizon.min(known.copied().unwrap_or(i64::MIN));
-    }
-    horizon
+    let partitions = sources.iter().flat_map(|source| &source.partitions);
+    partitions
+        .filter(|partition| !partition.at_end)
+        .map(|partition| partition.known_up_to().unwrap_or(i64::MIN))
+        .min()
+        .unwrap_or(i64::MAX)
 }
 
-/// Where one partition alone has rows for the step, nothing needs a merge.
+/// Where one partition alone has rows for the step, nothing needs a merge: those go that were read
+/// together.
 fn take_run(
-    sources: &mut [Source],
+    source: &mut Source,
     source_number: usize,
     partition_number: usize,
     count: usize,
 ) -> Result<Taken> {
-    let source = &mut sources[source_number];
     let partition = &mut source.partitions[partition_number];
-    let Some(waiting) = &mut partition.waiting else {
+    let Some(waiting) = partition.waiting.front() else {
         return Ok(Taken::default());
     };
+    let count = count.min(waiting.times().len());
     let batch = waiting.batch.slice(waiting.taken, count);
-    waiting.taken += count;
-    partition.next_offset = waiting.next_offsets[waiting.taken - 1];
-    let last = (
-        source_number,
-        partition.number,
-        waiting.offsets.value(waiting.taken - 1),
-    );
     source.leaf.put(with_positions(batch, || 0..count as u64)?);
+    let offset = partition.take(count);
     Ok(Taken {
         rows: count,
-        last: Some(last),
+        last: offset.map(|offset| (source_number, partition.number, offset)),
     })
 }
 
-/// Puts rows of one source into its leaf, in merged order, and marks them taken.
-fn put(source: &mut Source, rows: &[(u64, Row)]) -> Result<()> {
+/// Puts rows of one source, which wait in its partitions, into its leaf in merged order.
+fn put(source: &Source, rows: &[(u64, Row)]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    for (_, row) in rows {
-        let partition = &mut source.partitions[row.partition as usize];
-        if let Some(waiting) = &mut partition.waiting {
-            waiting.taken = waiting.taken.max(row.row as usize + 1);
-            partition.next_offset = waiting.next_offsets[waiting.taken - 1];
-        }
-    }
-    let batches: Vec<Option<&RecordBatch>> = source
-        .partitions
-        .iter()
-        .map(|partition| partition.waiting.as_ref().map(|waiting| &waiting.batch))
+    let partitions = source.partitions.iter();
+    let batches: Vec<&RecordBatch> = partitions
+        .clone()
+        .flat_map(|partition| partition.waiting.iter().map(|waiting| &waiting.batch))
         .collect();
-    let used: Vec<(usize, &RecordBatch)> = batches
-        .iter()
-        .enumerate()
-        .filter_map(|(partition, batch)| batch.map(|batch| (partition, batch)))
+    // Of each partition: what it is at, which only moves on. Number of the batch, the rows before
+    // those of it that wait, and those.
+    let mut first = 0;
+    let mut cursors: Vec<(usize, usize, usize)> = partitions
+        .clone()
+        .map(|partition| {
+            let own = partition.waiting.front();
+            let cursor = (first, 0, own.map_or(0, |rows| rows.times().len()));
+            first += partition.waiting.len();
+            cursor
+        })
         .collect();
-    let columns = match used.as_slice() {
-        [(_, batch)] => {
-            let indices = UInt32Array::from_iter_values(rows.iter().map(|(_, row)| row.row));
-            let columns = batch.columns().iter();
-            columns
-                .map(|column| Ok(take(column.as_ref(), &indices, None)?))
-                .collect::<Result<Vec<_>>>()?
-        }
-        used => {
-            let mut array_of = vec![0; batches.len()];
-            for (array, (partition, _)) in used.iter().enumerate() {
-                array_of[*partition] = array;
+    let waiting: Vec<_> = partitions
+        .flat_map(|partition| &partition.waiting)
+        .collect();
+    let indices: Vec<(usize, usize)> = rows
+        .iter()
+        .map(|(_, row)| {
+            let (batch, before, len) = &mut cursors[row.partition as usize];
+            while row.row as usize >= *before + *len {
+                *batch += 1;
+                *before += *len;
+                *len = waiting[*batch].times().len();
             }
-            let indices: Vec<(usize, usize)> = rows
+            (*batch, waiting[*batch].taken + row.row as usize - *before)
+        })
+        .collect();
+    let columns = (0..source.leaf.schema.fields().len())
+        .map(|column| {
+            let arrays: Vec<_> = batches
                 .iter()
-                .map(|(_, row)| (array_of[row.partition as usize], row.row as usize))
+                .map(|batch| batch.column(column).as_ref())
                 .collect();
-            (0..source.leaf.schema.fields().len())
-                .map(|column| {
-                    let arrays: Vec<_> = used
-                        .iter()
-                        .map(|(_, batch)| batch.column(column).as_ref())
-                        .collect();
-                    Ok(interleave(&arrays, &indices)?)
-                })
-                .collect::<Result<Vec<_>>>()?
-        }
-    };
+            Ok(interleave(&arrays, &indices)?)
+        })
+        .collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let batch =
         RecordBatch::try_new_with_options(Arc::clone(&source.leaf.schema), columns, &options)?;

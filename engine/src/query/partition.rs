@@ -1,72 +1,72 @@
 //! One partition of a source: what arrived in it, the rows made of that, and how far they are taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use arrow::array::{AsArray, Int64Array, RecordBatch};
-use arrow::compute::{concat, concat_batches};
-use arrow::datatypes::Int64Type;
+use arrow::array::{Int64Array, RecordBatch};
 
 use super::decode::{BadRecord, DecodedRows};
-use super::input::{Input, Maker, Raw};
+use super::input::{Input, Maker};
 use crate::error::Result;
 
-/// Rows of a partition that were read and not yet taken by a step.
+/// Rows of a partition that were read together, some of which are not yet taken by a step.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) batch: RecordBatch,
     /// Largest row time of the partition up to each row: what the merge orders by.
-    pub(super) times: Vec<i64>,
+    times: Vec<i64>,
     /// Offset of each row, and the one after it.
-    pub(super) offsets: Int64Array,
-    pub(super) next_offsets: Vec<i64>,
-    /// Rows taken so far.
+    offsets: Int64Array,
+    next_offsets: Vec<i64>,
+    /// Rows taken so far, which are not all.
     pub(super) taken: usize,
 }
 
 impl Waiting {
-    /// The rows that are left, with `more` behind them.
-    fn with(self, more: Self) -> Result<Self> {
-        let taken = self.taken;
-        let left = self.times.len() - taken;
-        if left == 0 {
-            return Ok(more);
-        }
-        let batch = concat_batches(
-            &more.batch.schema(),
-            [&self.batch.slice(taken, left), &more.batch],
-        )?;
-        let offsets = concat(&[&self.offsets.slice(taken, left), &more.offsets])?;
-        Ok(Self {
-            batch,
-            times: [&self.times[taken..], &more.times].concat(),
-            offsets: offsets.as_primitive::<Int64Type>().clone(),
-            next_offsets: [&self.next_offsets[taken..], &more.next_offsets].concat(),
-            taken: 0,
-        })
+    /// The times of the rows that are left.
+    pub(super) fn times(&self) -> &[i64] {
+        &self.times[self.taken..]
     }
 }
 
-/// A partition of a source.
+/// What waits of a partition of a source, and how far it is taken.
 #[derive(Debug)]
 pub(super) struct Partition {
     pub(super) number: i32,
-    pub(super) waiting: Option<Waiting>,
+    pub(super) waiting: VecDeque<Waiting>,
     /// Where processing goes on: all rows before it have been in a step.
     pub(super) next_offset: i64,
     /// Whether there was nothing more when last asked.
     pub(super) at_end: bool,
+    /// Bad records that are not committed, by offset.
+    bad: Vec<BadRecord>,
+}
+
+/// Reads a partition on, while steps are made of what it found before.
+#[derive(Debug)]
+pub(super) struct PartitionReader {
+    number: i32,
     /// Where reading goes on.
     fetch_offset: i64,
     maker: Maker,
     largest_time: i64,
     /// Rows that made a step fail, by offset, with the reason.
     poisoned: BTreeMap<i64, String>,
-    /// Bad records that are not committed, by offset.
-    bad: Vec<BadRecord>,
 }
 
-impl Partition {
-    /// A partition that is read from `offset` on.
+/// What a reader found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// How many records.
+    pub(super) records: usize,
+    rows: Option<Waiting>,
+    /// Offset before which nothing makes a row, but for those that were found earlier.
+    none_before: i64,
+    bad: Vec<BadRecord>,
+    at_end: bool,
+}
+
+impl PartitionReader {
+    /// Reads from `offset` on.
     pub(super) fn new(
         number: i32,
         offset: i64,
@@ -75,59 +75,45 @@ impl Partition {
     ) -> Self {
         Self {
             number,
-            waiting: None,
-            next_offset: offset,
-            at_end: false,
             fetch_offset: offset,
             maker,
             largest_time: i64::MIN,
             poisoned,
-            bad: Vec::new(),
         }
     }
 
-    /// Rows read and not yet taken.
-    pub(super) fn rows_waiting(&self) -> usize {
-        self.waiting
-            .as_ref()
-            .map_or(0, |waiting| waiting.times.len() - waiting.taken)
-    }
-
-    /// Reads on, at most `records` records at a time, and makes rows of them; they wait behind those
-    /// that wait already. Returns how many records there were.
-    pub(super) fn read(&mut self, input: &Input, records: usize) -> Result<usize> {
-        let mut read = 0;
+    /// Reads on, at most `records` records at a time, and makes rows of them, until there are some
+    /// or there is nothing more. Where record after record is bad it gives up after as many: a commit
+    /// takes those before more are read.
+    pub(super) fn read(&mut self, input: &Input, records: usize) -> Result<Found> {
+        let mut found = Found {
+            records: 0,
+            rows: None,
+            none_before: self.fetch_offset,
+            bad: Vec::new(),
+            at_end: false,
+        };
         loop {
             let arrived = input.fetch(self.number, records)?;
             self.fetch_offset = arrived.next_offset;
-            self.at_end = arrived.at_end;
+            found.at_end = arrived.at_end;
             let Some(raw) = arrived.raw else {
-                self.all_done_to(self.fetch_offset);
-                return Ok(read);
+                found.none_before = self.fetch_offset;
+                return Ok(found);
             };
-            read += raw.len();
-            self.make(&raw)?;
-            // Records that were all bad leave nothing to wait for, and the end is not known yet.
-            if self.rows_waiting() > 0 || self.at_end {
-                return Ok(read);
+            found.records += raw.len();
+            let mut made = self.maker.make(self.number, &raw)?;
+            made.take_out(self.number, &self.poisoned)?;
+            found.bad.append(&mut made.bad);
+            if made.batch.num_rows() > 0 {
+                found.rows = Some(self.wait(made));
+                return Ok(found);
+            }
+            found.none_before = self.fetch_offset;
+            if found.at_end || found.bad.len() >= records {
+                return Ok(found);
             }
         }
-    }
-
-    fn make(&mut self, raw: &Raw) -> Result<()> {
-        let mut made = self.maker.make(self.number, raw)?;
-        made.take_out(self.number, &self.poisoned)?;
-        self.bad.append(&mut made.bad);
-        if made.batch.num_rows() == 0 {
-            self.all_done_to(self.fetch_offset);
-            return Ok(());
-        }
-        let more = self.wait(made);
-        self.waiting = Some(match self.waiting.take() {
-            None => more,
-            Some(waiting) => waiting.with(more)?,
-        });
-        Ok(())
     }
 
     fn wait(&mut self, made: DecodedRows) -> Waiting {
@@ -147,15 +133,65 @@ impl Partition {
             taken: 0,
         }
     }
+}
 
-    /// Nothing up to `offset` makes a row besides those that wait.
-    fn all_done_to(&mut self, offset: i64) {
-        let last = self
-            .waiting
-            .as_mut()
-            .filter(|waiting| waiting.taken < waiting.times.len())
-            .and_then(|waiting| waiting.next_offsets.last_mut());
-        *last.unwrap_or(&mut self.next_offset) = offset;
+impl Partition {
+    /// A partition that is processed from `offset` on.
+    pub(super) fn new(number: i32, offset: i64) -> Self {
+        Self {
+            number,
+            waiting: VecDeque::new(),
+            next_offset: offset,
+            at_end: false,
+            bad: Vec::new(),
+        }
+    }
+
+    /// Rows read and not yet taken.
+    pub(super) fn rows_waiting(&self) -> usize {
+        self.waiting.iter().map(|rows| rows.times().len()).sum()
+    }
+
+    /// How many of the first waiting rows are not later than `time_ms`.
+    pub(super) fn rows_up_to(&self, time_ms: i64) -> usize {
+        let waiting = self.waiting.iter();
+        waiting
+            .map(|rows| rows.times().partition_point(|time| *time <= time_ms))
+            .sum()
+    }
+
+    /// The time up to which it is known, while there is more to read.
+    pub(super) fn known_up_to(&self) -> Option<i64> {
+        self.waiting.back()?.times.last().copied()
+    }
+
+    /// Takes in what its reader found: rows wait behind those that wait already.
+    pub(super) fn take_in(&mut self, mut found: Found) {
+        self.bad.append(&mut found.bad);
+        self.at_end = found.at_end;
+        // Nothing up to there makes a row besides those that wait.
+        let last = self.waiting.back_mut();
+        let last = last.and_then(|rows| rows.next_offsets.last_mut());
+        *last.unwrap_or(&mut self.next_offset) = found.none_before;
+        self.waiting.extend(found.rows);
+    }
+
+    /// Marks so many rows as taken. Returns the offset of the last one.
+    pub(super) fn take(&mut self, mut count: usize) -> Option<i64> {
+        let mut offset = None;
+        while count > 0
+            && let Some(rows) = self.waiting.front_mut()
+        {
+            let taken = count.min(rows.times().len());
+            count -= taken;
+            rows.taken += taken;
+            self.next_offset = rows.next_offsets[rows.taken - 1];
+            offset = Some(rows.offsets.value(rows.taken - 1));
+            if rows.times().is_empty() {
+                self.waiting.pop_front();
+            }
+        }
+        offset
     }
 
     /// The bad records before where processing goes on: a commit has them all, and once.

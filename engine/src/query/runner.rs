@@ -21,7 +21,7 @@ use super::kafka_sink::KafkaSink;
 use super::merge::{RowPlace, Taken, take_step};
 use super::output::Output;
 use super::progress::Progress;
-use super::source::Source;
+use super::source::{FoundByPartition, Reading, Source};
 use super::status::Status;
 use super::workers::{self, Workers};
 use crate::clock::Clock;
@@ -77,6 +77,8 @@ pub(super) struct Runner {
     pub(super) system: Arc<SystemTables>,
     pub(super) plan: StepPlan,
     pub(super) sources: Vec<Source>,
+    /// What reads each of them.
+    pub(super) readings: Vec<Reading>,
     pub(super) workers: Workers,
     pub(super) target: Target,
     pub(super) limits: Limits,
@@ -116,6 +118,27 @@ struct Step {
     failed: Option<Error>,
 }
 
+impl Step {
+    /// Adds rows that were put into the leaves; returns whether there were any.
+    fn add(&mut self, taken: Result<Taken>) -> bool {
+        match taken {
+            Ok(Taken {
+                rows,
+                last: Some(last),
+            }) => {
+                self.piece_rows = rows;
+                self.taken.rows += rows;
+                self.taken.last = Some(last);
+                true
+            }
+            nothing => {
+                self.failed = self.failed.take().or(nothing.err());
+                false
+            }
+        }
+    }
+}
+
 /// What the plan came to.
 enum Next {
     Batch(Option<datafusion::common::Result<RecordBatch>>),
@@ -123,13 +146,17 @@ enum Next {
     Hungry,
 }
 
-/// Reads on in all sources, at most so many rows in each partition. Returns the number of records.
-fn read_on(sources: &mut [Source], rows_each: usize, workers: &Workers) -> Result<usize> {
-    let mut read = 0;
-    for source in sources {
-        read += source.fetch(rows_each, workers)?;
-    }
-    Ok(read)
+/// Reads on, in each source in the partitions that are named, at most so many rows in each.
+fn read_on(
+    readings: &mut [Reading],
+    places: &[Vec<usize>],
+    rows_each: usize,
+    workers: &Workers,
+) -> Result<Vec<FoundByPartition>> {
+    let readings = readings.iter_mut().zip(places);
+    readings
+        .map(|(reading, places)| reading.read(places, rows_each, workers))
+        .collect()
 }
 
 /// Rows that are read, decoded and given to the plan together: few enough to stay in a processor's
@@ -319,7 +346,25 @@ impl Runner {
         (rows_max / partitions.sum::<usize>().max(1)).max(1)
     }
 
-    fn has_read(&mut self, records: usize) {
+    /// Looks for partitions that topics have got since.
+    pub(super) async fn discover_partitions(&mut self) -> Result<()> {
+        for (source, reading) in self.sources.iter_mut().zip(&mut self.readings) {
+            source.discover_partitions(reading).await?;
+        }
+        Ok(())
+    }
+
+    /// The partitions of each source in which fewer than so many rows wait.
+    fn short_of(&self, rows: usize) -> Vec<Vec<usize>> {
+        let sources = self.sources.iter();
+        sources.map(|source| source.short_of(rows)).collect()
+    }
+
+    fn take_in(&mut self, found: Vec<FoundByPartition>) {
+        let mut records = 0;
+        for (source, found) in self.sources.iter_mut().zip(found) {
+            records += source.take_in(found);
+        }
         self.status
             .rows_in
             .fetch_add(records as u64, Ordering::Relaxed);
@@ -337,16 +382,22 @@ impl Runner {
         }
     }
 
-    /// Reads on, and puts rows into the leaves: at most `rows_max`, or all that a step may have where
-    /// they must come at once.
+    /// Reads on where few rows wait, and puts rows into the leaves: at most `rows_max`, or all that a
+    /// step may have where they must come at once.
     fn take(&mut self, rows_max: usize) -> Result<Taken> {
         let rows_max = match self.is_piecemeal() {
             true => rows_max.min(self.limits.step_rows_max),
             false => self.limits.step_rows_max.min(STEP_ROWS_AT_ONCE),
         };
         let rows_each = self.rows_each(rows_max);
-        let read = read_on(&mut self.sources, rows_each, &self.workers)?;
-        self.has_read(read);
+        let places = self.short_of(rows_each.div_ceil(2));
+        let found = read_on(&mut self.readings, &places, rows_each, &self.workers)?;
+        self.take_in(found);
+        self.take_waiting(rows_max)
+    }
+
+    /// Puts rows that wait into the leaves, at most `rows_max`.
+    fn take_waiting(&mut self, rows_max: usize) -> Result<Taken> {
         let taken = take_step(&mut self.sources, rows_max)?;
         if taken.last.is_some() {
             self.dirty = true;
@@ -382,51 +433,71 @@ impl Runner {
         }
     }
 
-    /// The plan's next batch. Rows that it waits for are given to it; a worker reads the next ones
+    /// The plan's next batch. Rows that it waits for are given to it; workers read the next ones
     /// meanwhile, where there are many.
     fn next(
         &mut self,
         results: &mut SendableRecordBatchStream,
         step: &mut Step,
     ) -> Option<datafusion::common::Result<RecordBatch>> {
-        let runtime = Handle::current();
-        let leaf = match self.sources.as_slice() {
-            [only] => Some(only.leaf.clone()),
-            _ => None,
-        };
         loop {
-            let mut poll = || {
-                runtime.block_on(poll_fn(|context| match results.poll_next_unpin(context) {
-                    Poll::Ready(next) => Poll::Ready(Next::Batch(next)),
-                    Poll::Pending if leaf.as_ref().is_some_and(Leaf::is_hungry) => {
-                        Poll::Ready(Next::Hungry)
-                    }
-                    Poll::Pending => Poll::Pending,
-                }))
-            };
             let reads_ahead = self.workers.help()
                 && step.piecemeal
                 && step.failed.is_none()
                 && step.piece_rows >= workers::ROWS_MIN
                 && self.has_room(step);
-            let next = if reads_ahead {
-                let rows_each = self.rows_each(self.piece_rows().min(self.limits.step_rows_max));
-                let (sources, workers) = (&mut self.sources, &self.workers);
-                let (read, next) =
-                    workers.beside(|| read_on(sources, rows_each, workers), &mut poll);
-                match read {
-                    Ok(read) => self.has_read(read),
-                    Err(error) => step.failed = Some(error),
-                }
-                next
-            } else {
-                poll()
+            let next = match reads_ahead {
+                true => self.poll_and_read(results, step),
+                false => self.poll(results),
             };
             match next {
                 Next::Batch(batch) => return batch,
                 Next::Hungry => self.feed(step),
             }
         }
+    }
+
+    /// Has the plan work off all that waits while workers read on.
+    fn poll_and_read(&mut self, results: &mut SendableRecordBatchStream, step: &mut Step) -> Next {
+        let rows_each = self.rows_each(self.piece_rows().min(self.limits.step_rows_max));
+        // Those that wait now may be gone by the time that these are there.
+        let places = self.short_of(2 * rows_each);
+        let workers = self.workers.clone();
+        let mut readings = std::mem::take(&mut self.readings);
+        let (found, next) = workers.beside(
+            || read_on(&mut readings, &places, rows_each, &workers),
+            || {
+                loop {
+                    match self.poll(results) {
+                        Next::Hungry if self.has_room(step) => {}
+                        next => return next,
+                    }
+                    let room = self.limits.step_rows_max - step.taken.rows;
+                    let taken = self.take_waiting(self.piece_rows().min(room));
+                    if !step.add(taken) {
+                        return Next::Hungry;
+                    }
+                }
+            },
+        );
+        self.readings = readings;
+        match found {
+            Ok(found) => self.take_in(found),
+            Err(error) => step.failed = Some(error),
+        }
+        next
+    }
+
+    fn poll(&self, results: &mut SendableRecordBatchStream) -> Next {
+        let leaf = match self.sources.as_slice() {
+            [only] => Some(&only.leaf),
+            _ => None,
+        };
+        Handle::current().block_on(poll_fn(|context| match results.poll_next_unpin(context) {
+            Poll::Ready(next) => Poll::Ready(Next::Batch(next)),
+            Poll::Pending if leaf.is_some_and(Leaf::is_hungry) => Poll::Ready(Next::Hungry),
+            Poll::Pending => Poll::Pending,
+        }))
     }
 
     /// Whether the step may have more rows.
@@ -450,20 +521,9 @@ impl Runner {
             }
             false => Ok(Taken::default()),
         };
-        match taken {
-            Ok(Taken {
-                rows,
-                last: Some(last),
-            }) => {
-                step.piece_rows = rows;
-                step.taken.rows += rows;
-                step.taken.last = Some(last);
-            }
-            nothing => {
-                step.failed = step.failed.take().or(nothing.err());
-                for source in &self.sources {
-                    source.leaf.set_open(false);
-                }
+        if !step.add(taken) {
+            for source in &self.sources {
+                source.leaf.set_open(false);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! One source of a query: reads its partitions' rows, and hands them out as the merge asks for them.
+//! One source of a query: its partitions' rows, which wait for the merge, and what reads them on
+//! meanwhile.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,19 +10,28 @@ use kappa_sql::catalog::Relation;
 
 use super::decode::BadRecord;
 use super::input::{ENDLESS, Input, Inputs};
-use super::partition::Partition;
+use super::partition::{Found, Partition, PartitionReader};
 use super::workers::Workers;
 use crate::error::{Error, Result};
 use crate::plan::Leaf;
 
-/// A source of a running query.
+/// A source of a running query: what was read.
 pub(super) struct Source {
     pub(super) leaf: Leaf,
-    input: Input,
     pub(super) partitions: Vec<Partition>,
-    /// By the last fetch.
-    records_read: usize,
 }
+
+/// What reads a source on, beside the steps that are made of what was read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    input: Input,
+    readers: Vec<PartitionReader>,
+    /// Records that were found last.
+    records: usize,
+}
+
+/// What was found in partitions, by their place.
+pub(super) type FoundByPartition = Vec<(usize, Found)>;
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +57,7 @@ impl Source {
         committed: Option<&BTreeMap<i32, i64>>,
         start: Start,
         mut poisoned: BTreeMap<i32, BTreeMap<i64, String>>,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Reading)> {
         let ranges = inputs.offsets(&leaf.relation).await?;
         let positions: Vec<(i32, i64)> = ranges
             .iter()
@@ -69,19 +79,22 @@ impl Source {
         let input = inputs
             .open(&leaf.relation, &leaf.schema, &positions)
             .await?;
-        let partitions = positions
+        let of = |(number, offset): &(i32, i64)| Partition::new(*number, *offset);
+        let partitions = positions.iter().map(of).collect();
+        let readers = positions
             .into_iter()
             .map(|(number, offset)| {
                 let poisoned = poisoned.remove(&number).unwrap_or_default();
-                Ok(Partition::new(number, offset, input.maker()?, poisoned))
+                let maker = input.maker()?;
+                Ok(PartitionReader::new(number, offset, maker, poisoned))
             })
             .collect::<Result<_>>()?;
-        Ok(Self {
-            leaf,
+        let reading = Reading {
             input,
-            partitions,
-            records_read: 0,
-        })
+            readers,
+            records: 0,
+        };
+        Ok((Self { leaf, partitions }, reading))
     }
 
     /// The relation read.
@@ -97,24 +110,23 @@ impl Source {
             .collect()
     }
 
-    /// Reads on in every partition that has few rows waiting, at most `rows` each. Returns the
-    /// number of records read.
-    pub(super) fn fetch(&mut self, rows: usize, workers: &Workers) -> Result<usize> {
-        self.input.look();
-        let mut few: Vec<&mut Partition> = self
-            .partitions
-            .iter_mut()
-            .filter(|partition| partition.rows_waiting() < rows.div_ceil(2))
-            .collect();
-        if few.is_empty() {
-            return Ok(0);
+    /// The partitions, by their place, in which fewer than so many rows wait.
+    pub(super) fn short_of(&self, rows: usize) -> Vec<usize> {
+        let partitions = self.partitions.iter().enumerate();
+        partitions
+            .filter(|(_, partition)| partition.rows_waiting() < rows)
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// Takes in what was found. Returns the number of records.
+    pub(super) fn take_in(&mut self, found: FoundByPartition) -> usize {
+        let mut records = 0;
+        for (place, found) in found {
+            records += found.records;
+            self.partitions[place].take_in(found);
         }
-        // There are probably about as many as there were last time.
-        let expected = self.records_read;
-        let input = &self.input;
-        let read = workers.map(&mut few, expected, |partition| partition.read(input, rows))?;
-        self.records_read = read.into_iter().sum();
-        Ok(self.records_read)
+        records
     }
 
     /// The bad records of what was taken, which a commit takes.
@@ -125,19 +137,12 @@ impl Source {
             .collect()
     }
 
-    /// Waits until there may be something to fetch.
-    pub(super) async fn ready(&mut self, timeout: Duration) -> Result<()> {
-        self.input.ready(timeout).await
-    }
-
     /// Looks for partitions that the topic has got since.
-    pub(super) async fn discover_partitions(&mut self) -> Result<()> {
-        let count = self.input.partitions().await?;
+    pub(super) async fn discover_partitions(&mut self, reading: &mut Reading) -> Result<()> {
+        let count = reading.input.partitions().await?;
         for number in self.partitions.len() as i32..count {
-            self.input.add_partition(number)?;
-            let maker = self.input.maker()?;
-            self.partitions
-                .push(Partition::new(number, 0, maker, BTreeMap::new()));
+            reading.add_partition(number)?;
+            self.partitions.push(Partition::new(number, 0));
         }
         if (self.partitions.len() as i32) > count {
             return Err(Error::User(format!(
@@ -148,6 +153,44 @@ impl Source {
                 self.relation().name
             )));
         }
+        Ok(())
+    }
+}
+
+impl Reading {
+    /// Reads on in these partitions, at most `rows` each.
+    pub(super) fn read(
+        &mut self,
+        places: &[usize],
+        rows: usize,
+        workers: &Workers,
+    ) -> Result<FoundByPartition> {
+        self.input.look();
+        let readers = self.readers.iter_mut().enumerate();
+        let mut readers: Vec<(usize, &mut PartitionReader)> = readers
+            .filter(|(place, _)| places.binary_search(place).is_ok())
+            .collect();
+        // There are probably about as many as there were last time.
+        let input = &self.input;
+        let found = workers.map(&mut readers, self.records, |(place, reader)| {
+            Ok((*place, reader.read(input, rows)?))
+        })?;
+        if !found.is_empty() {
+            self.records = found.iter().map(|(_, found)| found.records).sum();
+        }
+        Ok(found)
+    }
+
+    /// Waits until there may be something to read.
+    pub(super) async fn ready(&mut self, timeout: Duration) -> Result<()> {
+        self.input.ready(timeout).await
+    }
+
+    fn add_partition(&mut self, number: i32) -> Result<()> {
+        self.input.add_partition(number)?;
+        let maker = self.input.maker()?;
+        self.readers
+            .push(PartitionReader::new(number, 0, maker, BTreeMap::new()));
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use super::merge::RowPlace;
 use super::output::Output;
 use super::progress::Progress;
 use super::runner::{Bout, Delivery, Failure, Limits, Runner, Target};
-use super::source::{Source, Start};
+use super::source::{Reading, Source, Start};
 use super::status::{QueryState, Status};
 use super::workers::Pools;
 use crate::clock::Clock;
@@ -359,10 +359,8 @@ impl Task {
             };
             if self.shared.clock.monotonic_ms() - discovered_ms > DISCOVERY_MS {
                 discovered_ms = self.shared.clock.monotonic_ms();
-                for source in &mut runner.sources {
-                    if let Err(error) = source.discover_partitions().await {
-                        return Stopped::Failed(error);
-                    }
+                if let Err(error) = runner.discover_partitions().await {
+                    return Stopped::Failed(error);
                 }
             }
             let timeout = Duration::from_millis(timeout_ms.unsigned_abs());
@@ -459,11 +457,9 @@ async fn drain(
     inputs: &Inputs,
     answer: oneshot::Sender<Result<bool>>,
 ) -> Result<(Runner, Result<()>)> {
-    for source in &mut runner.sources {
-        if let Err(error) = source.discover_partitions().await {
-            drop(answer.send(Err(error.clone())));
-            return Ok((runner, Err(error)));
-        }
+    if let Err(error) = runner.discover_partitions().await {
+        drop(answer.send(Err(error.clone())));
+        return Ok((runner, Err(error)));
     }
     // A reader learns of the end it has come to only some time later, so the ends are asked for.
     let mut ends = Vec::new();
@@ -540,20 +536,20 @@ async fn commit_now(mut runner: Runner) -> Result<(Runner, Result<()>)> {
 
 /// Waits until a source may have something, at most `timeout`.
 async fn wait_for_input(runner: &mut Runner, timeout: Duration) {
-    match runner.sources.as_mut_slice() {
+    match runner.readings.as_mut_slice() {
         [] => tokio::time::sleep(timeout).await,
         [only] => wait(only, timeout).await,
-        sources => {
-            let waits = sources
+        readings => {
+            let waits = readings
                 .iter_mut()
-                .map(|source| Box::pin(wait(source, timeout)));
+                .map(|reading| Box::pin(wait(reading, timeout)));
             futures::future::select_all(waits).await;
         }
     }
 }
 
-async fn wait(source: &mut Source, timeout: Duration) {
-    if source.ready(timeout).await.is_err() {
+async fn wait(reading: &mut Reading, timeout: Duration) {
+    if reading.ready(timeout).await.is_err() {
         // The next fetch fails the same way and says so; do not spin until then.
         tokio::time::sleep(timeout.min(Duration::from_millis(100))).await;
     }
@@ -611,7 +607,7 @@ async fn open(
         transient,
     };
     let plan = plan::plan(&spec.plan.plan, place).await?;
-    let mut sources = Vec::new();
+    let (mut sources, mut readings) = (Vec::new(), Vec::new());
     for (index, leaf) in plan.leaves.iter().enumerate() {
         let committed = progress
             .as_ref()
@@ -623,7 +619,7 @@ async fn open(
                 of_partition.insert(*offset, reason.clone());
             }
         }
-        let source = Source::open(
+        let (source, reading) = Source::open(
             leaf.clone(),
             &shared.inputs(),
             committed,
@@ -632,6 +628,7 @@ async fn open(
         )
         .await?;
         sources.push(source);
+        readings.push(reading);
     }
     let target = match (subscriber, &spec.destination) {
         (Some(subscriber), _) => Target::Subscriber(subscriber),
@@ -682,6 +679,7 @@ async fn open(
         system: Arc::clone(&shared.system),
         plan,
         sources,
+        readings,
         workers: shared.pools.get(spec.limits.workers)?,
         target,
         limits: care.limits(&spec.limits),
