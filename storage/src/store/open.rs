@@ -10,6 +10,7 @@ use rocksdb::{DB, ErrorKind, WriteOptions};
 
 use super::expiry::Expiry;
 use super::options::{self, META, Setup, StoreOptions};
+use super::state_log::{self, StateLogs};
 use super::view::View;
 use super::{Store, meta};
 use crate::topic::embedded::log::{Log, Partition, Topic};
@@ -44,9 +45,11 @@ pub(super) fn open(directory: &Path, options: StoreOptions) -> Result<Store> {
         expiry,
         cache: setup.cache().clone(),
         log: Log::default(),
+        state_logs: StateLogs::new(directory),
     };
     check_version(&store)?;
     recover_log(&store)?;
+    state_log::recover(&store)?;
     Ok(store)
 }
 
@@ -139,7 +142,7 @@ pub(super) fn failed(directory: &Path, what: &str, error: &rocksdb::Error) -> Er
     directory_failed(directory, what, &text)
 }
 
-fn directory_failed(directory: &Path, what: &str, text: &str) -> Error {
+pub(super) fn directory_failed(directory: &Path, what: &str, text: &str) -> Error {
     let what = what_of(directory, what);
     if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
         return Error::retryable(what, format!("the disk is full; make room on it ({text})"));
