@@ -90,9 +90,10 @@ pub(super) struct Runner {
     pub(super) inflight: Option<Inflight>,
     /// Commits since there was one after which nothing had changed.
     pub(super) commits_unsettled: u32,
-    /// How long the last commit took, and its size.
+    /// How long the last commit took, its size, and that of its rows for RocksDB.
     pub(super) commit_ms: i64,
     pub(super) commit_bytes: usize,
+    pub(super) batch_bytes: usize,
     /// The step that failed, if one did.
     pub(super) failure: Option<Failure>,
 }
@@ -548,7 +549,7 @@ impl Runner {
             }
             return Ok(());
         }
-        let mut commit = self.store.begin_with_capacity(self.commit_bytes);
+        let mut commit = self.store.begin_with_capacity(self.batch_bytes);
         for operator in &self.plan.operators {
             operator.lock().flush(&mut commit, self.limits.memory_max)?;
         }
@@ -604,6 +605,7 @@ impl Runner {
         self.system
             .write_late(&self.store, &mut commit, now_ms, &self.id, late)?;
         self.commit_bytes = commit.size_in_bytes();
+        self.batch_bytes = commit.batch_bytes();
         self.commits_unsettled += 1;
         let store = Arc::clone(&self.store);
         self.inflight = Some(Inflight::start(

@@ -32,6 +32,8 @@ pub enum Durability {
 pub struct Commit {
     store: Arc<Store>,
     batch: WriteBatch,
+    /// Bytes that it has room for.
+    reserved: usize,
     /// Whether a range is deleted.
     deletes_ranges: bool,
     appends: Vec<Append>,
@@ -72,6 +74,7 @@ impl Commit {
         Self {
             store,
             batch: WriteBatch::with_capacity_bytes(bytes),
+            reserved: bytes,
             deletes_ranges: false,
             appends: Vec::new(),
             new_files: Vec::new(),
@@ -93,6 +96,20 @@ impl Commit {
         let blocks = self.appends.iter().flat_map(|append| &append.blocks);
         let files = self.new_files.iter().map(NewFile::size_in_bytes);
         self.batch.size_in_bytes() + blocks.map(Encoded::len).sum::<usize>() + files.sum::<usize>()
+    }
+
+    /// Bytes of the rows collected so far, without records and what goes into files.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch.size_in_bytes()
+    }
+
+    /// Makes room for so many bytes of rows, where none has been collected: growing into it costs as
+    /// much as filling it, and twice the memory.
+    pub fn reserve(&mut self, bytes: usize) {
+        if self.batch.is_empty() && bytes > self.reserved {
+            self.batch = WriteBatch::with_capacity_bytes(bytes);
+            self.reserved = bytes;
+        }
     }
 
     /// Writes a row of `meta`.

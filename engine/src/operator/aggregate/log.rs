@@ -9,8 +9,8 @@
 
 /// Files that a log has at most: with more, what it gained with each was little.
 const FILES_MAX: usize = 16;
-/// Share of memory that the log's rows may take, as they are encoded: a third.
-const MEMORY_SHARE: usize = 3;
+/// Share of memory that the log's rows may take, as they are encoded: a quarter.
+const MEMORY_SHARE: usize = 4;
 /// Share of memory that a log's rows take at least.
 const MEMORY_SHARE_MIN: usize = 128;
 /// Share of the groups in memory that must have changed for a log to be begun.
@@ -75,6 +75,10 @@ impl Log {
                 false => Way::Rows,
             };
         }
+        if groups.changed == 0 && groups.memory <= memory_max {
+            // There is nothing to write.
+            return Way::Append;
+        }
         if !fits {
             return Way::Fold;
         }
@@ -138,6 +142,7 @@ mod tests {
     fn a_log_grows_to_twice_what_counts() {
         assert_eq!(log(1, 500).way(groups(500, 500, 500), MEMORY), Way::Append);
         assert_eq!(log(2, 1000).way(groups(500, 1, 500), MEMORY), Way::Rewrite);
+        assert_eq!(log(2, 1000).way(groups(500, 0, 500), MEMORY), Way::Append);
     }
 
     #[test]
@@ -146,6 +151,7 @@ mod tests {
         assert_eq!(log(15, 514).way(few, MEMORY), Way::Append);
         assert_eq!(log(16, 515).way(few, MEMORY), Way::Fold);
         assert_eq!(log(1, 500).way(groups(1281, 1, 501), MEMORY), Way::Fold);
+        assert_eq!(log(1, 500).way(groups(1281, 0, 500), MEMORY), Way::Fold);
         // Its windows are over.
         assert_eq!(log(1, 500).way(groups(10, 10, 10), MEMORY), Way::Fold);
     }

@@ -58,7 +58,7 @@ fn files(store: &Store) -> usize {
 fn files_are_as_the_commits_left_them() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
-    assert_eq!(rows(&store, TABLE), []);
+    assert!(rows(&store, TABLE).is_empty());
     let first = put(&store, TABLE, &[1, 2, 3], &[]);
     let second = put(&store, TABLE, &[4, 5], &[]);
     put(&store, TABLE + 1, &[9], &[]);
