@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rocksdb::{DB, ErrorKind, WriteOptions};
+use rocksdb::{DB, ErrorKind, ReadOptions, WriteOptions};
 
 use super::expiry::Expiry;
 use super::options::{self, META, Setup, StoreOptions};
@@ -43,6 +43,7 @@ pub(super) fn open(directory: &Path, options: StoreOptions) -> Result<Store> {
         options,
         expiry,
         cache: setup.cache().clone(),
+        reading: ReadOptions::default(),
         log: Log::default(),
     };
     check_version(&store)?;
