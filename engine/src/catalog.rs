@@ -9,10 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kappa_sql::catalog::{Catalog, Relation};
 use kappa_sql::types::CustomTypes;
 use kappa_storage::store::{Commit, Store, View};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -115,6 +117,39 @@ pub(crate) struct DurableCatalog {
     pub(crate) old_sinks: BTreeMap<String, String>,
     pub(crate) types: CustomTypes,
     pub(crate) counters: Counters,
+}
+
+/// The catalog of an engine, and how often it was changed.
+#[derive(Debug)]
+pub(crate) struct SharedCatalog {
+    catalog: RwLock<DurableCatalog>,
+    version: AtomicU64,
+}
+
+impl SharedCatalog {
+    pub(crate) fn new(catalog: DurableCatalog) -> Self {
+        Self {
+            catalog: RwLock::new(catalog),
+            version: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, DurableCatalog> {
+        self.catalog.read()
+    }
+
+    /// The catalog, to be changed.
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, DurableCatalog> {
+        let catalog = self.catalog.write();
+        self.version.fetch_add(1, Ordering::AcqRel);
+        catalog
+    }
+
+    /// Another one after each [`Self::write`]: what was found in the catalog, while it was locked for
+    /// reading, with this version is still true.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
 }
 
 impl DurableCatalog {

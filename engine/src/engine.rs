@@ -12,7 +12,7 @@ use kappa_storage::topic::kafka::KafkaTopics;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
-use crate::catalog::{DurableCatalog, StoredQuery};
+use crate::catalog::{DurableCatalog, SharedCatalog, StoredQuery};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) system: Arc<SystemTables>,
     pools: Arc<Pools>,
-    pub(crate) catalog: RwLock<DurableCatalog>,
+    pub(crate) catalog: SharedCatalog,
     /// Running queries by id.
     pub(crate) queries: Mutex<BTreeMap<String, QueryHandle>>,
     /// What runs for sinks. Waited for before `queries`.
@@ -59,8 +59,8 @@ pub(crate) struct Inner {
     pub(crate) ddl: Mutex<()>,
     /// What everybody may see of the queries, without waiting for them.
     pub(crate) infos: RwLock<Infos>,
-    /// How views that were asked for are laid out.
-    pub(crate) layouts: crate::pull::Layouts,
+    /// Lookups by key that were asked for.
+    pub(crate) prepared: crate::pull::Prepared,
 }
 
 impl Engine {
@@ -111,12 +111,12 @@ impl Engine {
                 embedded,
                 system,
                 pools: Arc::default(),
-                catalog: RwLock::new(catalog),
+                catalog: SharedCatalog::new(catalog),
                 queries: Mutex::new(BTreeMap::new()),
                 sinks: Mutex::default(),
                 ddl: Mutex::new(()),
                 infos: RwLock::new(BTreeMap::new()),
-                layouts: crate::pull::Layouts::default(),
+                prepared: crate::pull::Prepared::default(),
             }),
         };
         for query in stored {

@@ -25,7 +25,7 @@ use kappa_storage::store::Store;
 use parking_lot::Mutex;
 
 pub(crate) use leaf::{Leaf, LeafExec};
-pub(crate) use source_node::{source_node, source_properties};
+pub(crate) use source_node::{partitioned_properties, source_node, source_properties};
 
 use crate::operator::aggregate::{AggregateSpec, GroupAggregate, SessionAggregate};
 use crate::operator::changelog::Changelog;

@@ -1,8 +1,9 @@
 //! Ad hoc queries: any SQL that DataFusion runs, over views, tables and streams as they are now.
 //!
 //! A view is read from its state table at one snapshot that all views of the query share, by key
-//! where the query says which ([`lookup`]); anything else is read from its topic, from its start to
-//! its present end, or made by its generator.
+//! where the query says which ([`lookup`], and without a plan [`point`]), all of it by several processors
+//! where the order of its rows makes no difference; anything else is read from its topic, from its
+//! start to its present end, or made by its generator.
 
 mod generated_scan;
 mod lookup;
@@ -15,13 +16,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::Result as DfResult;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{LogicalPlan, TableScan, UserDefinedLogicalNode};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, TableScan, UserDefinedLogicalNode,
+};
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::StreamExt;
-use kappa_sql::ast::PullQuery;
+use kappa_sql::ast::{PullQuery, Statement};
+use kappa_sql::parser::Shape;
 use kappa_sql::planner::RelationSource;
 use kappa_storage::store::Snapshot;
 
@@ -31,11 +36,22 @@ use crate::plan::session_state;
 use crate::response::Rows;
 use crate::view::ViewLayout;
 
-pub(crate) use point::Layouts;
+pub(crate) use point::Prepared;
 
 /// Answers an ad hoc query that needs no plan.
 pub(crate) fn answer(engine: &Engine, query: &PullQuery) -> Result<Option<Rows>> {
     point::answer(engine, query)
+}
+
+/// Answers a statement that [`answer`] would answer, without having parsed it: if one of its shape
+/// was answered before.
+pub(crate) fn answer_shape(engine: &Engine, shape: &Shape<'_>) -> Result<Option<Rows>> {
+    point::answer_shape(engine, shape)
+}
+
+/// Remembers a statement's shape for [`answer_shape`].
+pub(crate) fn learn(engine: &Engine, shape: &Shape<'_>, statement: &Statement) -> Result<()> {
+    point::learn(engine, shape, statement)
 }
 
 /// Runs an ad hoc query.
@@ -62,9 +78,33 @@ pub(crate) async fn explain(engine: &Engine, plan: &LogicalPlan, analyze: bool) 
         .to_string())
 }
 
+/// How views are read by several processors.
+#[derive(Clone, Copy, Debug)]
+struct Partitioning {
+    /// In how many partitions at most.
+    partitions_max: usize,
+    /// Least bytes of a view, on disk, that a partition is worth while for.
+    partition_bytes_min: u64,
+}
+
+/// A hundred thousand rows or so take a few milliseconds.
+const PARTITION_BYTES_MIN: u64 = 4 << 20;
+
 async fn physical(
     engine: &Engine,
     plan: &LogicalPlan,
+) -> Result<(Arc<dyn ExecutionPlan>, SessionState)> {
+    let partitioning = Partitioning {
+        partitions_max: std::thread::available_parallelism().map_or(1, usize::from),
+        partition_bytes_min: PARTITION_BYTES_MIN,
+    };
+    physical_in(engine, plan, partitioning).await
+}
+
+async fn physical_in(
+    engine: &Engine,
+    plan: &LogicalPlan,
+    partitioning: Partitioning,
 ) -> Result<(Arc<dyn ExecutionPlan>, SessionState)> {
     let mut state = session_state();
     // What NOW() says.
@@ -73,6 +113,7 @@ async fn physical(
     let planner = PullPlanner {
         engine: engine.clone(),
         snapshot: engine.inner.store.snapshot(),
+        partitioning: in_any_order(&optimized)?.then_some(partitioning),
     };
     let physical = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(planner)])
         .create_physical_plan(&optimized, &state)
@@ -80,10 +121,58 @@ async fn physical(
     Ok((physical, state))
 }
 
+/// Aggregates to which the order of rows makes no difference: but for a sum of DOUBLE, and averages,
+/// which are made of one.
+const IN_ANY_ORDER: [&str; 6] = ["bool_and", "bool_or", "count", "max", "min", "sum"];
+
+/// Whether a query's rows may be read in any order: it gathers them by aggregates to which that makes
+/// no difference. The rows of other queries come in the order of the view, time after time.
+fn in_any_order(plan: &LogicalPlan) -> DfResult<bool> {
+    let (mut gathers, mut ordered) = (false, false);
+    plan.apply_with_subqueries(|node| {
+        let LogicalPlan::Aggregate(aggregate) = node else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
+        gathers = true;
+        for expr in &aggregate.aggr_expr {
+            expr.apply(|expr| {
+                if let Expr::AggregateFunction(call) = expr {
+                    let name = call.func.name();
+                    ordered |= !IN_ANY_ORDER.contains(&name);
+                    if name == "sum" {
+                        for of in &call.params.args {
+                            ordered |= of.get_type(aggregate.input.schema())?.is_floating();
+                        }
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(gathers && !ordered)
+}
+
 #[derive(Debug)]
 struct PullPlanner {
     engine: Engine,
     snapshot: Snapshot,
+    /// `None`: a view is read from its start to its end.
+    partitioning: Option<Partitioning>,
+}
+
+impl PullPlanner {
+    /// In how many partitions a view is read.
+    fn partitions(&self, table: u32) -> usize {
+        let Some(partitioning) = self.partitioning else {
+            return 1;
+        };
+        let bytes = self.engine.inner.store.bytes_of_table(table);
+        let worth = bytes.checked_div(partitioning.partition_bytes_min);
+        let worth = worth.and_then(|worth| usize::try_from(worth).ok());
+        let most = partitioning.partitions_max.max(1);
+        worth.unwrap_or(usize::MAX).clamp(1, most)
+    }
 }
 
 #[async_trait]
@@ -131,6 +220,7 @@ impl ExtensionPlanner for PullPlanner {
                 lookup,
                 self.snapshot.clone(),
                 schema,
+                self.partitions(table),
             )
             .map_err(external)?;
             return Ok(Some(Arc::new(exec)));
@@ -151,3 +241,6 @@ impl ExtensionPlanner for PullPlanner {
         Ok(Some(Arc::new(exec)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use kappa_sql::ast::Parsed;
-use kappa_sql::parser::{self, Splitter};
+use kappa_sql::parser::{self, Shape, Splitter};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::property::Properties;
+use crate::pull;
 use crate::response::Response;
 use crate::statement;
 
@@ -35,7 +36,16 @@ impl Session {
     /// A statement that cannot be carried out: what is wrong, where in `sql`, and what to do.
     pub async fn execute(&mut self, sql: &str) -> Result<Response> {
         let sql = parser::substitute(sql, &self.variables);
+        let shape = Shape::of(&sql);
+        if let Some(shape) = &shape
+            && let Some(rows) = pull::answer_shape(&self.engine, shape)?
+        {
+            return Ok(Response::Rows(rows));
+        }
         let parsed = self.parse(&sql)?;
+        if let Some(shape) = &shape {
+            pull::learn(&self.engine, shape, &parsed.statement)?;
+        }
         // An error shows the statement, but not its secrets.
         let shown = crate::sink::secret::mask(&sql, &parsed);
         statement::execute(self, parsed)

@@ -8,14 +8,13 @@
 //! The window in the key is the start of a time window and the end of a session.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::row::{RowConverter, SortField};
 use kappa_sql::catalog::{KeyWindow, Relation};
-use kappa_storage::store::{Commit, key};
+use kappa_storage::store::Commit;
 
 use crate::error::Result;
 use crate::key_order::sort_by_key;
@@ -68,11 +67,6 @@ impl ViewLayout {
         &self.key_types
     }
 
-    /// The range of state keys of all rows.
-    pub(crate) fn all(&self) -> Range<Vec<u8>> {
-        key::table_range(self.table)
-    }
-
     /// The key bytes of key columns' rows.
     pub(crate) fn encode_keys(&self, columns: &[ArrayRef]) -> Result<Vec<Vec<u8>>> {
         let rows = self.keys.convert_columns(columns)?;
@@ -89,20 +83,35 @@ impl ViewLayout {
             .to_vec())
     }
 
-    /// Columns of rows: keys, values, row time, window bounds.
-    pub(crate) fn decode(&self, rows: &StoredRows) -> Result<Vec<ArrayRef>> {
-        let keys = self.keys.parser();
-        let windowed = self.window.is_some();
-        let mut columns = self.keys.convert_rows(
-            rows.iter()
-                .map(|(key, _)| keys.parse(StateTable::row_of_key(key, windowed))),
-        )?;
-        let values = self.rows.parser();
-        columns.extend(
-            self.rows
-                .convert_rows(rows.iter().map(|(_, row)| values.parse(row)))?,
-        );
-        Ok(columns)
+    /// Whether [`Self::decode`] needs the keys of rows for these columns.
+    pub(crate) fn reads_keys(&self, wanted: &[usize]) -> bool {
+        wanted.iter().any(|place| *place < self.key_types.len())
+    }
+
+    /// Columns of rows, by their places among all: keys, values, row time, window bounds.
+    pub(crate) fn decode(&self, rows: &StoredRows, wanted: &[usize]) -> Result<Vec<ArrayRef>> {
+        let first_value = self.key_types.len();
+        let mut keys = Vec::new();
+        if self.reads_keys(wanted) {
+            let parser = self.keys.parser();
+            let windowed = self.window.is_some();
+            keys = self.keys.convert_rows(
+                rows.iter()
+                    .map(|(key, _)| parser.parse(StateTable::row_of_key(key, windowed))),
+            )?;
+        }
+        let mut values = Vec::new();
+        if wanted.iter().any(|place| *place >= first_value) {
+            let parser = self.rows.parser();
+            values = self
+                .rows
+                .convert_rows(rows.iter().map(|(_, row)| parser.parse(row)))?;
+        }
+        let column = |place: &usize| match place.checked_sub(first_value) {
+            None => keys.get(*place).cloned(),
+            Some(place) => values.get(place).cloned(),
+        };
+        Ok(wanted.iter().filter_map(column).collect())
     }
 }
 

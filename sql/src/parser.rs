@@ -17,6 +17,7 @@ pub(crate) mod lexer;
 mod limits;
 mod query;
 mod relation;
+mod shape;
 mod show;
 mod split;
 mod statement;
@@ -29,6 +30,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 pub use duration::parse_duration_ms;
 pub use keywords::KEYWORDS;
 pub use limits::{CHAIN_MAX, NESTING_MAX, STATEMENT_BYTES_MAX, TERMS_MAX, UNIONS_MAX};
+pub use shape::{Literal, Shape};
 pub use split::{Piece, Splitter, complete};
 pub use substitute::substitute;
 

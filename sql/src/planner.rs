@@ -25,7 +25,7 @@ mod wildcard;
 pub(crate) use expr::plan_constant;
 
 pub use context::{RelationSource, Scan};
-pub use point::{PointLookup, only_relation, point_lookup};
+pub use point::{KeyPlace, PointLookup, only_relation, point_lookup};
 pub use pull::plan_pull;
 pub use query::{ContinuousPlan, Target, plan_query, plan_select_all};
 pub use source::{Defaults, NewRelation, SourceTopic, check_new, plan_source, sink_relation};

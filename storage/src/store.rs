@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rocksdb::{Cache, ColumnFamily, DB, WriteOptions};
+use rocksdb::{Cache, ColumnFamily, DB, ReadOptions, WriteOptions};
 
 pub use self::commit::{Appended, Commit, CommitResult, Durability};
 use self::expiry::Expiry;
@@ -42,6 +42,8 @@ pub struct Store {
     options: StoreOptions,
     expiry: Arc<Expiry>,
     cache: Cache,
+    /// Options of reads that want nothing special, made once.
+    reading: ReadOptions,
     log: Log,
     state_logs: StateLogs,
 }

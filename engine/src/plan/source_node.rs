@@ -1,4 +1,4 @@
-//! What plan nodes without inputs share: they read something, in one partition, to its end.
+//! What plan nodes without inputs share: they read something to its end.
 
 use std::sync::Arc;
 
@@ -7,11 +7,16 @@ use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::{Partitioning, PlanProperties};
 
-/// The properties of a node that gives rows of `schema`.
+/// The properties of a node that gives rows of `schema` in one partition.
 pub(crate) fn source_properties(schema: &SchemaRef) -> Arc<PlanProperties> {
+    partitioned_properties(schema, 1)
+}
+
+/// The properties of a node that gives rows of `schema` in so many partitions.
+pub(crate) fn partitioned_properties(schema: &SchemaRef, partitions: usize) -> Arc<PlanProperties> {
     Arc::new(PlanProperties::new(
         EquivalenceProperties::new(Arc::clone(schema)),
-        Partitioning::UnknownPartitioning(1),
+        Partitioning::UnknownPartitioning(partitions),
         EmissionType::Incremental,
         Boundedness::Bounded,
     ))

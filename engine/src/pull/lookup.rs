@@ -28,7 +28,7 @@ pub(crate) enum Lookup {
         ranges: Vec<Range<Vec<u8>>>,
     },
     /// All of it.
-    All(Range<Vec<u8>>),
+    All,
 }
 
 impl fmt::Display for Lookup {
@@ -38,7 +38,7 @@ impl fmt::Display for Lookup {
             Self::Ranges { what, ranges } => {
                 write!(f, "scan {} {what}", plural(ranges.len(), "range"))
             }
-            Self::All(_) => f.write_str("scan all"),
+            Self::All => f.write_str("scan all"),
         }
     }
 }
@@ -90,7 +90,7 @@ pub(crate) fn plan(relation: &Relation, layout: &ViewLayout, filters: &[Expr]) -
     if let Some(range) = first_key_range(relation, layout, &conditions)? {
         return Ok(range);
     }
-    Ok(Lookup::All(layout.all()))
+    Ok(Lookup::All)
 }
 
 fn conjuncts(expr: &Expr) -> Vec<&Expr> {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{DataFusionError, Result};
@@ -19,7 +18,7 @@ use kappa_sql::column;
 use kappa_storage::store::{OwnedScan, Snapshot, View, key};
 
 use super::lookup::{Lookup, SharedLookup};
-use crate::plan::{source_node, source_properties};
+use crate::plan::{partitioned_properties, source_node};
 use crate::state::{Marks, WINDOW};
 use crate::view::{StoredRows, ViewLayout};
 
@@ -32,6 +31,8 @@ pub(super) struct ViewScanExec {
     relation: Arc<Relation>,
     layout: Arc<ViewLayout>,
     lookup: SharedLookup,
+    /// If all is read: what each partition reads.
+    parts: Vec<Range<Vec<u8>>>,
     snapshot: Snapshot,
     schema: SchemaRef,
     /// For each column of the schema, its place among those of [`ViewLayout::decode`].
@@ -49,6 +50,7 @@ impl ViewScanExec {
         lookup: Lookup,
         snapshot: Snapshot,
         schema: SchemaRef,
+        partitions: usize,
     ) -> crate::error::Result<Self> {
         let mut names: Vec<&str> = relation.key_columns().map(|c| c.name.as_str()).collect();
         names.extend(relation.value_columns().map(|c| c.name.as_str()));
@@ -58,7 +60,11 @@ impl ViewScanExec {
             .iter()
             .filter_map(|field| names.iter().position(|name| name == field.name()))
             .collect();
-        let properties = source_properties(&schema);
+        let parts = match &lookup {
+            Lookup::All => key::table_parts(layout.table, partitions),
+            Lookup::Keys(_) | Lookup::Ranges { .. } => Vec::new(),
+        };
+        let properties = partitioned_properties(&schema, parts.len().max(1));
         let horizon = match layout.window {
             None => None,
             Some(_) => Some(key::window_bytes(
@@ -69,6 +75,7 @@ impl ViewScanExec {
             relation,
             layout: Arc::new(layout),
             lookup: Arc::new(lookup),
+            parts,
             snapshot,
             schema,
             columns,
@@ -107,6 +114,7 @@ impl Scan {
         let rows = &mut self.rows;
         rows.clear();
         let horizon = self.horizon;
+        let with_keys = self.layout.reads_keys(&self.columns);
         let shown = |key: &[u8]| match (&horizon, key.last_chunk::<WINDOW>()) {
             (Some(horizon), Some(window)) => window >= horizon,
             _ => true,
@@ -144,7 +152,7 @@ impl Scan {
                     let wanted = BATCH_ROWS - rows.len();
                     let found = current.next_rows(wanted, |key, row| {
                         if shown(key) {
-                            rows.push(key, row);
+                            rows.push(if with_keys { key } else { &[] }, row);
                         }
                     })?;
                     if found < wanted {
@@ -162,15 +170,10 @@ impl Scan {
         if self.rows.len() == 0 {
             return Ok(None);
         }
-        let decoded = self
+        let columns = self
             .layout
-            .decode(&self.rows)
+            .decode(&self.rows, &self.columns)
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
-        let columns: Vec<ArrayRef> = self
-            .columns
-            .iter()
-            .map(|index| Arc::clone(&decoded[*index]))
-            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
         Ok(Some(RecordBatch::try_new_with_options(
             Arc::clone(&self.schema),
@@ -182,7 +185,11 @@ impl Scan {
 
 impl DisplayAs for ViewScanExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ViewScan: {}, {}", self.relation.name, self.lookup)
+        write!(f, "ViewScan: {}, {}", self.relation.name, self.lookup)?;
+        match self.parts.len() {
+            0 | 1 => Ok(()),
+            parts => write!(f, " in {parts} parts"),
+        }
     }
 }
 
@@ -204,8 +211,8 @@ impl ExecutionPlan for ViewScanExec {
                 ranges: ranges.clone().into_iter(),
                 scan: None,
             },
-            Lookup::All(range) => Position::Ranges {
-                ranges: vec![range.clone()].into_iter(),
+            Lookup::All => Position::Ranges {
+                ranges: Vec::from_iter(self.parts.get(partition).cloned()).into_iter(),
                 scan: None,
             },
         };

@@ -1,11 +1,15 @@
 //! `${name}`: text that DEFINE put under a name, filled in before a statement is parsed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Replaces each `${name}` by its value, inside quotes too. Names have no case: `variables` holds
 /// them in upper case, as the parser gives them in DEFINE. What is not defined stays, for the
 /// parser to complain about. Values are not searched again.
-pub fn substitute(text: &str, variables: &HashMap<String, String>) -> String {
+pub fn substitute<'a>(text: &'a str, variables: &HashMap<String, String>) -> Cow<'a, str> {
+    if !text.contains("${") {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -25,7 +29,7 @@ pub fn substitute(text: &str, variables: &HashMap<String, String>) -> String {
             }
         }
     }
-    out + rest
+    Cow::Owned(out + rest)
 }
 
 #[cfg(test)]

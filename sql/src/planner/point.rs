@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::ast::PullQuery;
 use crate::catalog::{Relation, Role};
+use crate::parser::Literal;
 use crate::types::SqlType;
 
 /// A row of a relation, by its key.
@@ -18,6 +19,25 @@ pub struct PointLookup {
     pub columns: Vec<(usize, String)>,
     /// The value of each key column, of its type.
     pub key: Vec<ScalarValue>,
+    /// Where the value of each key column is written.
+    pub places: Vec<KeyPlace>,
+}
+
+/// Where the value of a key column is written, in all statements of a [`Shape`](crate::parser::Shape).
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyPlace {
+    /// Its place among the statement's literals: nothing else in a lookup is one.
+    literal: usize,
+    /// Whether there is a minus before it.
+    negative: bool,
+    data_type: SqlType,
+}
+
+impl KeyPlace {
+    /// The value there; `None` where it takes a plan to say what the column is compared with.
+    pub fn value(&self, literals: &[Literal<'_>]) -> Option<ScalarValue> {
+        value(literals.get(self.literal)?, self.negative, &self.data_type)
+    }
 }
 
 /// The name of the only relation that a query reads, if it reads no more than one.
@@ -82,16 +102,26 @@ pub fn point_lookup(query: &PullQuery, relation: &Relation) -> Option<PointLooku
     if keys.is_empty() || conditions.len() != keys.len() {
         return None;
     }
-    let key = keys
-        .iter()
-        .map(|column| {
-            let (_, value) = conditions
-                .iter()
-                .find(|(ident, _)| ident.value == column.name)?;
-            literal(value, &column.data_type)
-        })
-        .collect::<Option<Vec<_>>>()?;
-    Some(PointLookup { columns, key })
+    let mut key = Vec::with_capacity(keys.len());
+    let mut places = Vec::with_capacity(keys.len());
+    for column in keys {
+        // Each condition has one literal, and they are in the order of the text.
+        let place = conditions
+            .iter()
+            .position(|(ident, _)| ident.value == column.name)?;
+        let (literal, negative) = literal(conditions.get(place)?.1)?;
+        key.push(value(&literal, negative, &column.data_type)?);
+        places.push(KeyPlace {
+            literal: place,
+            negative,
+            data_type: column.data_type.clone(),
+        });
+    }
+    Some(PointLookup {
+        columns,
+        key,
+        places,
+    })
 }
 
 /// The SELECT of a query that has nothing but a list, FROM and WHERE.
@@ -167,8 +197,8 @@ fn equalities<'a>(expr: &'a Expr, found: &mut Vec<(&'a Ident, &'a Expr)>) -> Opt
     }
 }
 
-/// A literal that is compared with a column of that type just as it is written.
-fn literal(expr: &Expr, data_type: &SqlType) -> Option<ScalarValue> {
+/// A number or text, and whether there is a minus before it.
+fn literal(expr: &Expr) -> Option<(Literal<'_>, bool)> {
     let (negative, value) = match expr {
         Expr::Value(value) => (false, value),
         Expr::UnaryOp {
@@ -180,8 +210,17 @@ fn literal(expr: &Expr, data_type: &SqlType) -> Option<ScalarValue> {
         },
         _ => return None,
     };
-    match (&value.value, data_type) {
-        (Value::Number(text, _), SqlType::Int | SqlType::BigInt) => {
+    match &value.value {
+        Value::Number(text, _) => Some((Literal::Number(text), negative)),
+        Value::SingleQuotedString(text) => Some((Literal::Text(text.into()), negative)),
+        _ => None,
+    }
+}
+
+/// The value of a literal that is compared with a column of that type just as it is written.
+fn value(literal: &Literal<'_>, negative: bool, data_type: &SqlType) -> Option<ScalarValue> {
+    match (literal, data_type) {
+        (Literal::Number(text), SqlType::Int | SqlType::BigInt) => {
             let number: i64 = match negative {
                 true => format!("-{text}").parse().ok()?,
                 false => text.parse().ok()?,
@@ -191,8 +230,8 @@ fn literal(expr: &Expr, data_type: &SqlType) -> Option<ScalarValue> {
                 _ => Some(ScalarValue::Int64(Some(number))),
             }
         }
-        (Value::SingleQuotedString(text), SqlType::String) if !negative => {
-            Some(ScalarValue::Utf8(Some(text.clone())))
+        (Literal::Text(text), SqlType::String) if !negative => {
+            Some(ScalarValue::Utf8(Some(text.as_ref().to_owned())))
         }
         _ => None,
     }

@@ -87,6 +87,21 @@ pub fn table_range(table: u32) -> Range<Vec<u8>> {
     table.to_be_bytes().to_vec()..table.saturating_add(1).to_be_bytes().to_vec()
 }
 
+/// A table's rows in so many ranges, of equally many hash slices each if 256 can be divided so. At
+/// least one, and at most one for each slice.
+pub fn table_parts(table: u32, parts: usize) -> Vec<Range<Vec<u8>>> {
+    const VNODES: usize = 1 << u8::BITS;
+    let parts = parts.clamp(1, VNODES);
+    let begin = |part: usize| match u8::try_from(part * VNODES / parts) {
+        Ok(vnode) if part > 0 => vnode_range(table, vnode).start,
+        Ok(_) => table_range(table).start,
+        Err(_) => table_range(table).end,
+    };
+    (0..parts)
+        .map(|part| begin(part)..begin(part + 1))
+        .collect()
+}
+
 /// Range of a table's rows in one hash slice.
 pub fn vnode_range(table: u32, vnode: u8) -> Range<Vec<u8>> {
     prefix_range(table, vnode, &[])
@@ -231,6 +246,22 @@ mod tests {
         assert!(table_range(u32::MAX).is_empty());
         let slice = vnode_range(7, 255);
         assert_eq!(slice.end, [0, 0, 0, 8]);
+        for (wanted, parts) in [
+            (0, 1),
+            (1, 1),
+            (2, 2),
+            (3, 3),
+            (255, 255),
+            (256, 256),
+            (999, 256),
+        ] {
+            let ranges = table_parts(7, wanted);
+            assert_eq!(ranges.len(), parts);
+            assert_eq!(ranges[0].start, all.start);
+            assert_eq!(ranges[parts - 1].end, all.end);
+            assert!(ranges.iter().all(|range| !range.is_empty()));
+            assert!(ranges.windows(2).all(|two| two[0].end == two[1].start));
+        }
         let windows = window_range(7, b"k", -5..5);
         for (start, inside) in [(-6, false), (-5, true), (0, true), (4, true), (5, false)] {
             assert_eq!(

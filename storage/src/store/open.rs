@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rocksdb::{DB, ErrorKind, WriteOptions};
+use rocksdb::{DB, ErrorKind, ReadOptions, WriteOptions};
 
 use super::expiry::Expiry;
 use super::options::{self, META, Setup, StoreOptions};
@@ -47,6 +47,7 @@ pub(super) fn open(directory: &Path, options: StoreOptions) -> Result<Store> {
         options,
         expiry,
         cache: setup.cache().clone(),
+        reading: ReadOptions::default(),
         log: Log::default(),
         state_logs: StateLogs::new(directory),
     };

@@ -45,6 +45,20 @@ pub trait View: At {
         Ok(rows)
     }
 
+    /// The value of a state key.
+    fn get_state(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
+        let (store, snapshot) = self.at();
+        let family = store.family(options::STATE);
+        let found = match snapshot {
+            Some(_) => store
+                .db
+                .get_pinned_cf_opt(family, key, &read_options(snapshot)),
+            None => store.db.get_pinned_cf_opt(family, key, &store.reading),
+        };
+        let found = found.map_err(|error| store.failed("read state", &error))?;
+        Ok(found.map(Value))
+    }
+
     /// The values of state keys, in the order of `keys`. Fastest when the keys are sorted.
     fn multi_get_state(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value<'_>>>> {
         let (store, snapshot) = self.at();
