@@ -34,10 +34,12 @@ pub(crate) trait Operator: Debug + Send {
     /// Ends the step: emits what changed in it.
     fn finish(&mut self) -> Result<Vec<RecordBatch>>;
 
-    /// Writes what changed since the last commit.
-    fn flush(&mut self, commit: &mut Commit) -> Result<()>;
+    /// Writes what changed since the last commit. `memory_max` is what [`Self::committed`] will be
+    /// given.
+    fn flush(&mut self, commit: &mut Commit, memory_max: usize) -> Result<()>;
 
-    /// The commit is durable. Memory above `memory_max` bytes can go: it can be read again.
+    /// The commit is durable. What is in memory can go where its footprint is above `memory_max`
+    /// bytes: it can be read again.
     fn committed(&mut self, memory_max: usize) -> Result<()>;
 
     /// Forgets what can change no more. All that a push query forgets, as it commits nothing.
@@ -48,10 +50,21 @@ pub(crate) trait Operator: Debug + Send {
     /// Memory held, in bytes.
     fn size(&self) -> usize;
 
+    /// Memory held, and what writing it takes.
+    fn footprint(&self) -> usize {
+        rows_footprint(self.size())
+    }
+
     /// Late rows by window start since the last call.
     fn take_late(&mut self) -> Late {
         Late::new()
     }
+}
+
+/// Memory of state, and what writing all of it takes as rows: encoded in a commit, and in RocksDB's
+/// memory.
+pub(crate) fn rows_footprint(bytes: usize) -> usize {
+    bytes.saturating_mul(5) / 2
 }
 
 /// A storage error inside an operator.

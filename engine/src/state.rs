@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kappa_storage::store::{Commit, Store, Value, View, key};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use kappa_storage::store::{Commit, LogFile, Store, Value, View, key};
 use kappa_storage::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +134,37 @@ impl StateTable {
     /// Rows of keys.
     pub(crate) fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Value<'_>>>> {
         self.store.multi_get_state(keys)
+    }
+
+    /// The files of its log, oldest first.
+    pub(crate) fn log_files(&self) -> Result<Vec<LogFile>> {
+        match self.is_new() {
+            true => Ok(Vec::new()),
+            false => self.store.log_files(self.id),
+        }
+    }
+
+    /// The batches of a file of its log.
+    pub(crate) fn read_log(
+        &self,
+        file: &LogFile,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+        self.store.read_log(file)
+    }
+
+    /// Adds a file to its log; returns its number.
+    pub(crate) fn put_log(
+        &self,
+        commit: &mut Commit,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> u64 {
+        commit.put_log(self.id, schema, batches)
+    }
+
+    /// Removes a file from its log.
+    pub(crate) fn delete_log(&self, commit: &mut Commit, number: u64) {
+        commit.delete_log(self.id, number);
     }
 
     /// All rows.

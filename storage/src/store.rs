@@ -12,6 +12,7 @@ mod meta;
 mod open;
 mod options;
 mod snapshot;
+mod state_log;
 mod statistics;
 mod view;
 
@@ -27,6 +28,8 @@ use self::expiry::Expiry;
 pub use self::options::StoreOptions;
 pub(crate) use self::options::TOPICS;
 pub use self::snapshot::{OwnedScan, Snapshot};
+pub use self::state_log::LogFile;
+use self::state_log::StateLogs;
 pub use self::statistics::Statistics;
 pub use self::view::{Pair, Scan, Value, View};
 use crate::topic::embedded::log::Log;
@@ -40,6 +43,7 @@ pub struct Store {
     expiry: Arc<Expiry>,
     cache: Cache,
     log: Log,
+    state_logs: StateLogs,
 }
 
 impl Store {

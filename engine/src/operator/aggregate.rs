@@ -3,10 +3,12 @@
 //!
 //! ```text
 //! state table: [table][vnode][group columns][window start, if windowed] -> [row time, states …]
+//! log:         rows of the state table of a commit in which most groups changed        (log.rs)
 //! final index: [table][0][window start][state key]                      -> []      (EMIT FINAL)
 //! ```
 
 pub(crate) mod functions;
+mod log;
 mod pane;
 mod session;
 
@@ -26,13 +28,19 @@ use kappa_storage::store::Commit;
 pub(crate) use session::SessionAggregate;
 
 use self::functions::{Functions, rows_with_keys};
+use self::log::{Log, Way};
 use self::pane::{Input, Pane};
 use super::accumulator::Slot;
 use super::groups::{Groups, one_zero};
 use super::windows::{Hopping, Late};
-use super::{ENCODED_ROWS, Operator, storage_error};
+use super::{ENCODED_ROWS, Operator, rows_footprint, storage_error};
 use crate::key_order::sort_by_key;
 use crate::state::{Marks, StateTable};
+
+/// Bytes of a row in a commit besides its key and value: what it is, and lengths.
+const ROW_OVERHEAD: usize = 4;
+/// Rows of a batch in the log.
+const LOG_BATCH_ROWS: usize = 65_536;
 
 /// What an aggregation is made of.
 #[derive(Clone, Debug)]
@@ -105,6 +113,7 @@ pub(crate) struct GroupAggregate {
     stored_window_max: i64,
     /// Whether the state table has nothing that was not in memory since the operator was opened.
     complete: bool,
+    log: Log,
     late: Late,
     /// Windows whose rows are still to be emitted (EMIT FINAL): start and state key.
     pending: BTreeSet<(i64, Vec<u8>)>,
@@ -140,7 +149,7 @@ impl GroupAggregate {
                 pending.insert((start, key));
             }
         }
-        Ok(Self {
+        let mut operator = Self {
             spec,
             window,
             complete: table.is_new(),
@@ -154,12 +163,163 @@ impl GroupAggregate {
             bytes: 0,
             stream_time: marks.stream_time,
             stored_window_max: marks.window_max,
+            log: Log::default(),
             late: Late::new(),
             pending,
             new_pending: Vec::new(),
             finished: Vec::new(),
             step: 1,
-        })
+        };
+        operator.load_log()?;
+        Ok(operator)
+    }
+
+    /// Brings the groups into memory that the log has.
+    fn load_log(&mut self) -> Result<()> {
+        for file in self.table.log_files().map_err(storage_error)? {
+            for batch in self.table.read_log(&file).map_err(storage_error)? {
+                let batch = batch.map_err(storage_error)?;
+                self.log.rows += batch.num_rows();
+                self.load_batch(&batch)?;
+            }
+            self.log.files.push(file.number);
+        }
+        Ok(())
+    }
+
+    /// Brings groups of one window into memory, unless it is over.
+    fn load_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        let keys = batch.column(0).as_binary::<i32>();
+        let Some(key) = keys.iter().flatten().next() else {
+            return Ok(());
+        };
+        let start = match self.window {
+            None => i64::MIN,
+            Some(window) => {
+                let (_, start) = self.table.split_window(key).map_err(storage_error)?;
+                if window.is_over(start, self.stream_time) {
+                    return Ok(());
+                }
+                start
+            }
+        };
+        self.with_pane(start, |pane, _| pane.load(batch))
+    }
+
+    /// What the next commit does with the groups that changed.
+    fn way(&self, memory_max: usize) -> Way {
+        if !self.functions.has_fixed_state() {
+            return Way::Rows;
+        }
+        let mut groups = log::Groups {
+            all: 0,
+            changed: 0,
+            changed_or_logged: 0,
+            row_bytes: 0,
+            memory: log::footprint(self.bytes),
+        };
+        for pane in self.panes.values() {
+            let (len, changed) = (pane.len(), pane.changed());
+            groups.all += len;
+            groups.changed += changed.len();
+            groups.changed_or_logged += pane.changed_or_logged();
+            if len > 0 {
+                groups.row_bytes = pane.key(0).len() + self.functions.state_bytes();
+            }
+        }
+        self.log.way(groups, memory_max)
+    }
+
+    /// The panes with groups to write, and these: those that changed, or with `logged` those that
+    /// the log has, too. They count as written.
+    fn take_groups(&mut self, logged: bool) -> Vec<(&mut Pane, Vec<Slot>)> {
+        let changed = std::mem::take(&mut self.dirty);
+        let panes = self.panes.iter_mut();
+        let panes = panes.filter(|(start, _)| logged || changed.contains(start));
+        panes
+            .map(|(_, pane)| {
+                let slots = match logged {
+                    true => pane.take_changed_or_logged(),
+                    false => pane.take_changed(),
+                };
+                (pane, slots)
+            })
+            .collect()
+    }
+
+    /// Writes groups as a file of the log.
+    fn flush_to_log(&mut self, commit: &mut Commit, logged: bool) -> Result<()> {
+        let mut batches = Vec::new();
+        let mut rows = 0;
+        for (pane, slots) in self.take_groups(logged) {
+            rows += slots.len();
+            for slots in slots.chunks(LOG_BATCH_ROWS) {
+                batches.push(pane.log(slots)?);
+            }
+        }
+        if logged {
+            self.clear_log(commit);
+        }
+        let Some(first) = batches.first() else {
+            return Ok(());
+        };
+        let number = self.table.put_log(commit, first.schema(), batches);
+        self.log.files.push(number);
+        self.log.rows += rows;
+        Ok(())
+    }
+
+    /// Removes the log's files.
+    fn clear_log(&mut self, commit: &mut Commit) {
+        self.log.rows = 0;
+        for number in self.log.files.drain(..) {
+            self.table.delete_log(commit, number);
+        }
+    }
+
+    /// Writes groups as rows of the state table.
+    fn flush_to_rows(&mut self, commit: &mut Commit, logged: bool) -> Result<()> {
+        let state_bytes = self.functions.state_bytes();
+        let groups = self.take_groups(logged);
+        let mut dirty: Vec<(u32, Slot)> = Vec::new();
+        let mut panes = Vec::with_capacity(groups.len());
+        for (number, (pane, slots)) in groups.into_iter().enumerate() {
+            dirty.extend(slots.into_iter().map(|slot| (number as u32, slot)));
+            panes.push(pane);
+        }
+        if let Some((pane, slot)) = dirty.first() {
+            let key_len = panes[*pane as usize].key(*slot).len();
+            commit.reserve(dirty.len() * (key_len + state_bytes + ROW_OVERHEAD));
+        }
+        // RocksDB writes a sorted batch three times faster.
+        let key = |(pane, slot): (u32, Slot)| panes[pane as usize].key(slot);
+        sort_by_key(&mut dirty, key, |_| 0);
+        let mut slots = vec![Vec::new(); panes.len()];
+        for dirty in dirty.chunks(ENCODED_ROWS) {
+            slots.iter_mut().for_each(Vec::clear);
+            for (pane, slot) in dirty {
+                slots[*pane as usize].push(*slot);
+            }
+            let rows = panes
+                .iter_mut()
+                .zip(&slots)
+                .map(|(pane, slots)| pane.encode(slots))
+                .collect::<Result<Vec<_>>>()?;
+            let mut rows: Vec<_> = rows.iter().map(|rows| rows.iter()).collect();
+            for (pane, slot) in dirty {
+                // One was encoded for each.
+                if let Some(row) = rows[*pane as usize].next() {
+                    commit.put_state(panes[*pane as usize].key(*slot), row.data());
+                }
+            }
+        }
+        for pane in panes {
+            pane.forget_logged();
+        }
+        if logged {
+            self.clear_log(commit);
+        }
+        Ok(())
     }
 
     /// Does something to the pane of the window that starts at `start`.
@@ -301,42 +461,15 @@ impl Operator for GroupAggregate {
             .collect()
     }
 
-    fn flush(&mut self, commit: &mut Commit) -> Result<()> {
-        let changed = std::mem::take(&mut self.dirty);
-        if let (true, Some(last)) = (self.window.is_some(), changed.last()) {
+    fn flush(&mut self, commit: &mut Commit, memory_max: usize) -> Result<()> {
+        if let (true, Some(last)) = (self.window.is_some(), self.dirty.last()) {
             self.stored_window_max = self.stored_window_max.max(*last);
         }
-        let panes = self.panes.iter_mut();
-        let mut panes: Vec<&mut Pane> = panes
-            .filter(|(start, _)| changed.contains(start))
-            .map(|(_, pane)| pane)
-            .collect();
-        let mut dirty: Vec<(u32, Slot)> = Vec::new();
-        for (number, pane) in panes.iter_mut().enumerate() {
-            let slots = pane.take_dirty().into_iter();
-            dirty.extend(slots.map(|slot| (number as u32, slot)));
-        }
-        // RocksDB writes a sorted batch three times faster.
-        let key = |(pane, slot): (u32, Slot)| panes[pane as usize].key(slot);
-        sort_by_key(&mut dirty, key, |_| 0);
-        let mut slots = vec![Vec::new(); panes.len()];
-        for dirty in dirty.chunks(ENCODED_ROWS) {
-            slots.iter_mut().for_each(Vec::clear);
-            for (pane, slot) in dirty {
-                slots[*pane as usize].push(*slot);
-            }
-            let rows = panes
-                .iter_mut()
-                .zip(&slots)
-                .map(|(pane, slots)| pane.encode(slots))
-                .collect::<Result<Vec<_>>>()?;
-            let mut rows: Vec<_> = rows.iter().map(|rows| rows.iter()).collect();
-            for (pane, slot) in dirty {
-                // One was encoded for each.
-                if let Some(row) = rows[*pane as usize].next() {
-                    commit.put_state(panes[*pane as usize].key(*slot), row.data());
-                }
-            }
+        match self.way(memory_max) {
+            Way::Rows => self.flush_to_rows(commit, false)?,
+            Way::Append => self.flush_to_log(commit, false)?,
+            Way::Rewrite => self.flush_to_log(commit, true)?,
+            Way::Fold => self.flush_to_rows(commit, true)?,
         }
         if let Some(index) = &self.final_index {
             for (start, key) in self.new_pending.drain(..) {
@@ -355,10 +488,12 @@ impl Operator for GroupAggregate {
         self.table.set_written();
         self.table.expire(self.marks().horizon);
         self.release()?;
-        if self.bytes > memory_max {
+        // What the log has stays in memory; the next commit folds it.
+        if self.footprint() > memory_max && self.log.files.is_empty() {
+            self.log.outgrown = true;
             // The oldest windows first: they are the least likely to get more rows.
             self.complete = false;
-            while self.bytes > memory_max / 2
+            while self.footprint() > memory_max / 2
                 && let Some((_, pane)) = self.panes.pop_first()
             {
                 self.bytes = self.bytes.saturating_sub(pane.size());
@@ -385,7 +520,17 @@ impl Operator for GroupAggregate {
         self.bytes
     }
 
+    fn footprint(&self) -> usize {
+        match self.log.files.is_empty() {
+            true => rows_footprint(self.bytes),
+            false => log::footprint(self.bytes),
+        }
+    }
+
     fn take_late(&mut self) -> Late {
         std::mem::take(&mut self.late)
     }
 }
+
+#[cfg(test)]
+mod tests;

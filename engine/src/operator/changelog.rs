@@ -123,7 +123,7 @@ impl Operator for Changelog {
         )?])
     }
 
-    fn flush(&mut self, commit: &mut Commit) -> Result<()> {
+    fn flush(&mut self, commit: &mut Commit, _memory_max: usize) -> Result<()> {
         self.rows.flush(commit)
     }
 

@@ -35,11 +35,12 @@ pub(crate) struct Groups {
     schema: Arc<Schema>,
     keys: Arc<RowConverter>,
     table: StateTable,
-    /// State keys of the slots, one after another, and where each ends.
+    len: usize,
+    /// State keys of the slots, one after another.
     key_bytes: Vec<u8>,
-    key_ends: Vec<usize>,
-    /// Length of every key, if it is the same: a key is then found without its end.
+    /// Length of every key while it is the same; then where each ends.
     key_len: Option<usize>,
+    key_ends: Vec<usize>,
     interned: Vec<usize>,
 }
 
@@ -79,16 +80,17 @@ impl Groups {
             schema,
             keys,
             table,
+            len: 0,
             key_bytes: Vec::new(),
-            key_ends: Vec::new(),
             key_len: None,
+            key_ends: Vec::new(),
             interned: Vec::new(),
         })
     }
 
     /// Number of groups in memory.
     pub(crate) fn len(&self) -> usize {
-        self.key_ends.len()
+        self.len
     }
 
     /// Puts the slot of each row's group into `slots`; returns the first row of each group that
@@ -133,18 +135,28 @@ impl Groups {
             })
             .collect::<Result<Vec<_>>>()?;
         for key in self.keys.convert_columns(&columns)?.iter() {
+            let begin = self.key_bytes.len();
             self.table
                 .write_key(&mut self.key_bytes, key.data(), window);
-            let begin = self.key_ends.last().copied().unwrap_or_default();
-            let end = self.key_bytes.len();
-            if self.key_ends.is_empty() {
-                self.key_len = Some(end);
-            } else if self.key_len.is_some_and(|len| len != end - begin) {
-                self.key_len = None;
-            }
-            self.key_ends.push(end);
+            self.note_key(begin);
         }
         Ok(())
+    }
+
+    /// Notes a key that was added and begins there.
+    fn note_key(&mut self, begin: usize) {
+        let end = self.key_bytes.len();
+        match self.key_len {
+            _ if self.len == 0 => self.key_len = Some(end),
+            Some(len) if len == end - begin => {}
+            Some(len) => {
+                self.key_len = None;
+                self.key_ends.extend((1..=self.len).map(|slot| slot * len));
+                self.key_ends.push(end);
+            }
+            None => self.key_ends.push(end),
+        }
+        self.len += 1;
     }
 
     /// The state key of a slot.

@@ -228,7 +228,7 @@ impl Operator for StreamTableJoin {
         Ok(std::mem::take(&mut self.output))
     }
 
-    fn flush(&mut self, commit: &mut Commit) -> Result<()> {
+    fn flush(&mut self, commit: &mut Commit, _memory_max: usize) -> Result<()> {
         self.rows.flush(commit)
     }
 

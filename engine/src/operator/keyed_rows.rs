@@ -19,7 +19,7 @@ use kappa_storage::store::Commit;
 use super::accumulator::Slot;
 use super::groups::Groups;
 use super::slot_rows::{Gather, Place, SlotRows};
-use super::{ENCODED_ROWS, storage_error};
+use super::{ENCODED_ROWS, rows_footprint, storage_error};
 use crate::key_order::sort_by_key;
 use crate::state::StateTable;
 
@@ -210,10 +210,11 @@ impl KeyedRows {
         Ok(())
     }
 
-    /// The commit is durable; forgets rows when they take more than `memory_max` bytes.
+    /// The commit is durable; forgets rows when they take more than `memory_max` bytes, writing them
+    /// included.
     pub(crate) fn committed(&mut self, memory_max: usize) -> Result<()> {
         self.table.set_written();
-        if self.size() > memory_max {
+        if rows_footprint(self.size()) > memory_max {
             self.keys = self.keys.fresh()?;
             self.rows.clear();
             self.dirty = Vec::new();

@@ -27,6 +27,7 @@ use super::workers::{self, Workers};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::meta_entry::MetaEntry;
+use crate::operator::rows_footprint;
 use crate::operator::windows::Late;
 use crate::plan::{Leaf, StepPlan};
 use crate::sink::output::OutboxOutput;
@@ -89,9 +90,10 @@ pub(super) struct Runner {
     pub(super) inflight: Option<Inflight>,
     /// Commits since there was one after which nothing had changed.
     pub(super) commits_unsettled: u32,
-    /// How long the last commit took, and its size.
+    /// How long the last commit took, its size, and that of its rows for RocksDB.
     pub(super) commit_ms: i64,
     pub(super) commit_bytes: usize,
+    pub(super) batch_bytes: usize,
     /// The step that failed, if one did.
     pub(super) failure: Option<Failure>,
 }
@@ -225,7 +227,7 @@ impl Runner {
     /// Whether what was done must be committed now.
     fn is_due(&self, now_ms: i64) -> bool {
         (now_ms >= self.due_ms() && self.inflight.is_none())
-            || self.size() > self.limits.memory_max
+            || self.footprint() > self.limits.memory_max
             || matches!(&self.target, Target::Outbox(output) if output.is_full())
     }
 
@@ -433,7 +435,7 @@ impl Runner {
     fn has_room(&self, step: &Step) -> bool {
         step.taken.rows < self.limits.step_rows_max
             && self.clock.monotonic_ms() < step.until_ms
-            && self.size() <= self.limits.memory_max
+            && self.footprint() <= self.limits.memory_max
             && match &self.target {
                 Target::Subscriber(subscriber) => !subscriber.ended() && !subscriber.is_full(),
                 Target::Outbox(output) => !output.is_full(),
@@ -530,7 +532,7 @@ impl Runner {
     fn commits_beside(&self) -> bool {
         !matches!(self.target, Target::Subscriber(_))
             && self.commits_unsettled < COMMITS_UNSETTLED_MAX
-            && self.size() + self.commit_bytes <= self.limits.memory_max
+            && self.footprint() + 2 * self.commit_bytes <= self.limits.memory_max
     }
 
     /// Puts the epoch together, and starts writing it.
@@ -547,9 +549,9 @@ impl Runner {
             }
             return Ok(());
         }
-        let mut commit = self.store.begin_with_capacity(self.commit_bytes);
+        let mut commit = self.store.begin_with_capacity(self.batch_bytes);
         for operator in &self.plan.operators {
-            operator.lock().flush(&mut commit)?;
+            operator.lock().flush(&mut commit, self.limits.memory_max)?;
         }
         self.progress.epoch += 1;
         self.progress.offsets = self.sources.iter().map(Source::offsets).collect();
@@ -603,6 +605,7 @@ impl Runner {
         self.system
             .write_late(&self.store, &mut commit, now_ms, &self.id, late)?;
         self.commit_bytes = commit.size_in_bytes();
+        self.batch_bytes = commit.batch_bytes();
         self.commits_unsettled += 1;
         let store = Arc::clone(&self.store);
         self.inflight = Some(Inflight::start(
@@ -617,17 +620,23 @@ impl Runner {
 
     /// Memory that the query's state and uncommitted output take, in bytes.
     fn size(&self) -> usize {
-        let operators: usize = self
-            .plan
-            .operators
-            .iter()
-            .map(|operator| operator.lock().size())
-            .sum();
-        let output = match &self.target {
+        let operators = self.plan.operators.iter();
+        let operators: usize = operators.map(|operator| operator.lock().size()).sum();
+        operators + self.output_size()
+    }
+
+    /// The same, and what writing it takes.
+    fn footprint(&self) -> usize {
+        let operators = self.plan.operators.iter();
+        let operators: usize = operators.map(|operator| operator.lock().footprint()).sum();
+        operators + rows_footprint(self.output_size())
+    }
+
+    fn output_size(&self) -> usize {
+        match &self.target {
             Target::Relation(output, _) => output.size(),
             Target::Outbox(output) => output.size(),
             Target::Blackhole | Target::Subscriber(_) => 0,
-        };
-        operators + output
+        }
     }
 }

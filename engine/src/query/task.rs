@@ -693,6 +693,7 @@ async fn open(
         commits_unsettled: 0,
         commit_ms: 0,
         commit_bytes: 0,
+        batch_bytes: 0,
         failure: None,
     })
 }

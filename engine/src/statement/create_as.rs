@@ -305,8 +305,7 @@ pub(crate) fn limits(properties: &Properties) -> Limits {
     Limits {
         step_rows_max: number("step.max.rows"),
         commit_interval_ms: properties.int("commit.interval.ms"),
-        // Two fifths of it for the state, the rest for what writing it takes.
-        memory_max: (number("state.memory.mb") << 20) / 5 * 2,
+        memory_max: number("state.memory.mb") << 20,
         exactly_once: properties.get("processing.guarantee") != "at_least_once",
         workers: number("query.workers"),
     }

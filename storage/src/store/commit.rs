@@ -4,8 +4,11 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use rocksdb::WriteBatch;
 
+use super::state_log::{self, NewFile};
 use super::{Store, key, meta, options};
 use crate::record::NewRecords;
 use crate::topic::block::{self, Encoded};
@@ -29,9 +32,16 @@ pub enum Durability {
 pub struct Commit {
     store: Arc<Store>,
     batch: WriteBatch,
+    /// Bytes that it has room for.
+    reserved: usize,
     /// Whether a range is deleted.
     deletes_ranges: bool,
     appends: Vec<Append>,
+    /// Files for the logs of state tables.
+    new_files: Vec<NewFile>,
+    /// Files that these logs lose, by number, and tables that lose all of theirs.
+    old_files: Vec<u64>,
+    dropped: Vec<u32>,
 }
 
 /// Records for one partition.
@@ -64,20 +74,42 @@ impl Commit {
         Self {
             store,
             batch: WriteBatch::with_capacity_bytes(bytes),
+            reserved: bytes,
             deletes_ranges: false,
             appends: Vec::new(),
+            new_files: Vec::new(),
+            old_files: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.appends.is_empty()
+        self.batch.is_empty()
+            && self.appends.is_empty()
+            && self.new_files.is_empty()
+            && self.dropped.is_empty()
     }
 
     /// Bytes collected so far.
     pub fn size_in_bytes(&self) -> usize {
         let blocks = self.appends.iter().flat_map(|append| &append.blocks);
-        self.batch.size_in_bytes() + blocks.map(Encoded::len).sum::<usize>()
+        let files = self.new_files.iter().map(NewFile::size_in_bytes);
+        self.batch.size_in_bytes() + blocks.map(Encoded::len).sum::<usize>() + files.sum::<usize>()
+    }
+
+    /// Bytes of the rows collected so far, without records and what goes into files.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch.size_in_bytes()
+    }
+
+    /// Makes room for so many bytes of rows, where none has been collected: growing into it costs as
+    /// much as filling it, and twice the memory.
+    pub fn reserve(&mut self, bytes: usize) {
+        if self.batch.is_empty() && bytes > self.reserved {
+            self.batch = WriteBatch::with_capacity_bytes(bytes);
+            self.reserved = bytes;
+        }
     }
 
     /// Writes a row of `meta`.
@@ -118,9 +150,29 @@ impl Commit {
         }
     }
 
-    /// Removes all rows of a state table.
+    /// Adds rows to a state table's log, as a file; returns its number. For many rows, which
+    /// [`Store::read_log`] gives back. They are encoded and written when the commit is.
+    pub fn put_log(&mut self, table: u32, schema: SchemaRef, batches: Vec<RecordBatch>) -> u64 {
+        let number = self.store.state_logs.next_number();
+        self.new_files.push(NewFile {
+            table,
+            number,
+            schema,
+            batches,
+        });
+        number
+    }
+
+    /// Removes a file from a state table's log.
+    pub fn delete_log(&mut self, table: u32, number: u64) {
+        self.delete_meta(&state_log::entry_key(table, number));
+        self.old_files.push(number);
+    }
+
+    /// Removes all rows of a state table, and its log.
     pub fn delete_table(&mut self, table: u32) {
         self.delete_state_range(key::table_range(table));
+        self.dropped.push(table);
     }
 
     /// Writes a row of a sink's outbox.
@@ -247,17 +299,36 @@ impl Commit {
         Ok(first..offset)
     }
 
-    fn write_batch(self, store: &Store, durability: Durability) -> Result<()> {
+    fn write_batch(mut self, store: &Store, mut durability: Durability) -> Result<()> {
+        for table in std::mem::take(&mut self.dropped) {
+            for file in store.log_files(table)? {
+                self.delete_log(table, file.number);
+            }
+        }
+        let files = std::mem::take(&mut self.new_files);
+        if !files.is_empty() {
+            for (key, value) in state_log::write(store, &files)? {
+                self.put_meta(&key, &value);
+            }
+        }
+        if !self.old_files.is_empty() {
+            // They must not go before it is durable that they may.
+            durability = Durability::Sync;
+        }
+        let old_files = std::mem::take(&mut self.old_files);
         let mut options = store.write_options(durability);
         // Rows come in key order, so where the last one went is near. Not with ranges: RocksDB uses
         // the one hint for its list of rows and its list of ranges, as though they were one, and
         // then rows are lost or the process dies (seen with 11.8.1, where another writer's batch is
         // inserted at the same time; MemTable::Add minds it on its other branch only).
         options.set_memtable_insert_hint_per_batch(!self.deletes_ranges);
-        store
-            .db
-            .write_opt(self.batch, &options)
-            .map_err(|error| store.failed("commit", &error))
+        let written = store.db.write_opt(self.batch, &options);
+        if !files.is_empty() {
+            store.state_logs.ended(written.is_ok());
+        }
+        written.map_err(|error| store.failed("commit", &error))?;
+        store.state_logs.remove(&old_files);
+        Ok(())
     }
 }
 

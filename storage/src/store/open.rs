@@ -10,14 +10,18 @@ use rocksdb::{DB, ErrorKind, WriteOptions};
 
 use super::expiry::Expiry;
 use super::options::{self, META, Setup, StoreOptions};
+use super::state_log::{self, StateLogs};
 use super::view::View;
 use super::{Store, meta};
 use crate::topic::embedded::log::{Log, Partition, Topic};
 use crate::topic::embedded::registry::{self, PartitionRow, TopicRow};
 use crate::{Error, Result};
 
-/// How the directory is laid out; to be raised when an older Kappa could not read it.
-const FORMAT_VERSION: u32 = 1;
+/// How the directory is laid out; to be raised when an older Kappa could not read it. The second
+/// has logs of state tables, which the first does not know.
+const FORMAT_VERSION: u32 = 2;
+/// The oldest that is read.
+const FORMAT_VERSION_MIN: u32 = 1;
 /// The database's place in the data directory, which has room for more beside it.
 const SUBDIRECTORY: &str = "db";
 
@@ -44,9 +48,11 @@ pub(super) fn open(directory: &Path, options: StoreOptions) -> Result<Store> {
         expiry,
         cache: setup.cache().clone(),
         log: Log::default(),
+        state_logs: StateLogs::new(directory),
     };
     check_version(&store)?;
     recover_log(&store)?;
+    state_log::recover(&store)?;
     Ok(store)
 }
 
@@ -66,19 +72,14 @@ fn make_directories(directory: &Path, database: &Path) -> io::Result<()> {
 
 fn check_version(store: &Store) -> Result<()> {
     let Some(found) = store.get_meta(meta::FORMAT_VERSION)? else {
-        let mut options = WriteOptions::default();
-        options.set_sync(store.options.sync);
-        let value = meta::encode(&FORMAT_VERSION.to_le_bytes());
-        return store
-            .db
-            .put_cf_opt(store.family(META), meta::FORMAT_VERSION, value, &options)
-            .map_err(|error| store.failed("open", &error));
+        return write_version(store);
     };
     let version: [u8; 4] = found
         .try_into()
         .map_err(|_| Error::Internal("the row of the format version has a wrong length".into()))?;
     match u32::from_le_bytes(version) {
         FORMAT_VERSION => Ok(()),
+        FORMAT_VERSION_MIN..FORMAT_VERSION => write_version(store),
         version if version > FORMAT_VERSION => Err(newer(
             &store.directory,
             &format!("its format is {version}, and this version knows up to {FORMAT_VERSION}"),
@@ -87,6 +88,16 @@ fn check_version(store: &Store) -> Result<()> {
             "format version {version} never existed"
         ))),
     }
+}
+
+fn write_version(store: &Store) -> Result<()> {
+    let mut options = WriteOptions::default();
+    options.set_sync(store.options.sync);
+    let value = meta::encode(&FORMAT_VERSION.to_le_bytes());
+    store
+        .db
+        .put_cf_opt(store.family(META), meta::FORMAT_VERSION, value, &options)
+        .map_err(|error| store.failed("open", &error))
 }
 
 /// Finds the topics and the ends of their partitions.
@@ -139,7 +150,7 @@ pub(super) fn failed(directory: &Path, what: &str, error: &rocksdb::Error) -> Er
     directory_failed(directory, what, &text)
 }
 
-fn directory_failed(directory: &Path, what: &str, text: &str) -> Error {
+pub(super) fn directory_failed(directory: &Path, what: &str, text: &str) -> Error {
     let what = what_of(directory, what);
     if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
         return Error::retryable(what, format!("the disk is full; make room on it ({text})"));

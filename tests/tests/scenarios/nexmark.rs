@@ -47,6 +47,52 @@ fn a_crash_neither_loses_nor_repeats_generated_rows() {
     kappa.shut_down();
 }
 
+/// Most groups change from commit to commit, so commits write them into files; where there are more
+/// than memory has room for, they become rows. Crashes come between any two commits.
+#[test]
+fn a_crash_neither_loses_nor_repeats_groups_of_a_log() {
+    // The second has too many groups for a log, after a while.
+    for (keys, logged) in [(500, true), (20_000, false)] {
+        let data_dir = instance::data_dir().unwrap();
+        let files = || std::fs::read_dir(data_dir.path().join("state")).map_or(0, Iterator::count);
+        let properties = [("state.memory.mb", "1"), ("auto.offset.reset", "earliest")];
+        let open =
+            |now_ms| Incarnation::open_at(instance::config(data_dir.path(), &properties), now_ms);
+        let mut kappa = open(0);
+        kappa.execute(
+            "CREATE STREAM bid WITH (CONNECTOR = 'nexmark', EVENTS = 100000, RATE = 2000, \
+             PARTITIONS = 3)",
+        );
+        let select = |of: &str| {
+            format!("SELECT ROWOFFSET % {keys} AS k, {of} FROM bid GROUP BY ROWOFFSET % {keys}")
+        };
+        let aggregates = "COUNT(*) AS n, SUM(price) AS total, MIN(price) AS least";
+        kappa.execute(&format!("CREATE TABLE sums AS {}", select(aggregates)));
+        let mut was_logged = false;
+        for crash in 1..9 {
+            kappa.tick();
+            if crash % 3 > 0 {
+                kappa.flush();
+            }
+            kappa.tick();
+            was_logged |= files() > 0;
+            kappa.crash();
+            kappa = open(crash * 2 * 2_000);
+        }
+        for _ in 0..10 {
+            kappa.tick();
+            kappa.flush();
+        }
+        assert!(was_logged);
+        assert_eq!(files() > 0, logged, "{keys} keys");
+        let sums = kappa.ask("SELECT k, n, total, least FROM sums");
+        assert!(sums == kappa.ask(&select(aggregates)), "{keys} keys");
+        kappa.execute("DROP TABLE sums");
+        assert_eq!(files(), 0);
+        kappa.shut_down();
+    }
+}
+
 /// A query over what has no end can be flushed, stopped and started like any other.
 #[test]
 fn a_query_without_end_is_flushed_and_shut_down() {

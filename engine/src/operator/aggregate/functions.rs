@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, UInt32Array};
 use arrow::compute::{and, take};
-use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{Result, cast::as_boolean_array};
@@ -33,6 +33,8 @@ pub(super) struct Functions {
     retractable: bool,
     /// Row time, then each function's state columns.
     rows: RowConverter,
+    /// State key, row time, then each function's state columns: what a log has of a group.
+    log_schema: SchemaRef,
 }
 
 /// What the functions are given for the rows of a batch.
@@ -67,12 +69,34 @@ impl Functions {
             });
             types.extend(state);
         }
+        let columns = types.iter().enumerate();
+        let mut fields = vec![Field::new("key", DataType::Binary, false)];
+        fields.extend(columns.map(|(n, kind)| Field::new(format!("{n}"), kind.clone(), true)));
         let rows = RowConverter::new(types.into_iter().map(SortField::new).collect())?;
         Ok(Self {
             functions,
             retractable,
             rows,
+            log_schema: Arc::new(Schema::new(fields)),
         })
+    }
+
+    /// Whether the state of every group has the same size.
+    pub(super) fn has_fixed_state(&self) -> bool {
+        self.state_fields()
+            .all(|field| field.data_type().is_primitive())
+    }
+
+    /// Bytes of a group's state as it is encoded, where they are the same for every group.
+    pub(super) fn state_bytes(&self) -> usize {
+        self.state_fields()
+            .map(|field| 1 + field.data_type().primitive_width().unwrap_or_default())
+            .sum()
+    }
+
+    /// Row time and state columns.
+    fn state_fields(&self) -> impl Iterator<Item = &FieldRef> {
+        self.log_schema.fields().iter().skip(1)
     }
 
     /// Evaluates the functions' arguments and filters for all rows of a batch.
@@ -197,10 +221,34 @@ impl Accumulators {
     /// The groups' state as rows of the state table.
     pub(super) fn encode(&mut self, slots: &[Slot], rowtimes: Int64Array) -> Result<Rows> {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(rowtimes)];
+        columns.extend(self.state(slots)?);
+        Ok(self.functions.rows.convert_columns(&columns)?)
+    }
+
+    /// The groups' state as columns.
+    pub(super) fn state(&mut self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
+        let mut columns = Vec::with_capacity(self.functions.log_schema.fields().len());
         for accumulator in &mut self.accumulators {
             columns.extend(accumulator.state(slots)?);
         }
-        Ok(self.functions.rows.convert_columns(&columns)?)
+        Ok(columns)
+    }
+
+    /// Columns of a batch of the log.
+    pub(super) fn log_schema(&self) -> SchemaRef {
+        Arc::clone(&self.functions.log_schema)
+    }
+
+    /// Merges state that was saved as columns into groups.
+    pub(super) fn merge(&mut self, slots: &[Slot], mut columns: &[ArrayRef]) -> Result<()> {
+        for (accumulator, function) in self.accumulators.iter_mut().zip(&self.functions.functions) {
+            let Some((state, rest)) = columns.split_at_checked(function.width) else {
+                return datafusion::common::internal_err!("state without all of its columns");
+            };
+            accumulator.merge(slots, state)?;
+            columns = rest;
+        }
+        Ok(())
     }
 
     /// Reads groups' state from rows of the state table; returns their row times.
@@ -210,20 +258,15 @@ impl Accumulators {
         rows: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Int64Array> {
         let parser = self.functions.rows.parser();
-        let mut columns = self
+        let columns = self
             .functions
             .rows
-            .convert_rows(rows.into_iter().map(|row| parser.parse(row)))?
-            .into_iter();
-        let rowtimes = columns
-            .next()
-            .map(|array| array.as_primitive::<Int64Type>().clone());
-        for (accumulator, function) in self.accumulators.iter_mut().zip(&self.functions.functions) {
-            let state: Vec<ArrayRef> = columns.by_ref().take(function.width).collect();
-            accumulator.merge(slots, &state)?;
-        }
-        rowtimes
-            .ok_or_else(|| datafusion::common::internal_datafusion_err!("state without columns"))
+            .convert_rows(rows.into_iter().map(|row| parser.parse(row)))?;
+        let Some((rowtimes, state)) = columns.split_first() else {
+            return datafusion::common::internal_err!("state without columns");
+        };
+        self.merge(slots, state)?;
+        Ok(rowtimes.as_primitive::<Int64Type>().clone())
     }
 
     /// Adds the state of `from` to `into` and empties `from`.

@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int8Array, Int64Array, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int8Array, Int64Array, UInt32Array};
 use arrow::compute::{interleave, take};
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use arrow::row::Rows;
 use datafusion::common::Result;
@@ -32,6 +33,8 @@ struct Group {
     exists: bool,
     /// Whether it changed since the last commit.
     dirty: bool,
+    /// Whether its last commit put it into the log.
+    logged: bool,
 }
 
 /// The groups.
@@ -46,6 +49,8 @@ pub(super) struct Pane {
     /// Whether every group that the state table has of this window is in memory.
     complete: bool,
     dirty: Vec<Slot>,
+    /// How many groups are in the log.
+    logged: usize,
     touched: Touched,
     slots: Vec<Slot>,
 }
@@ -94,6 +99,7 @@ impl Pane {
             table,
             complete,
             dirty: Vec::new(),
+            logged: 0,
             touched: Touched::default(),
             slots: Vec::new(),
         })
@@ -113,20 +119,9 @@ impl Pane {
     /// Puts the slots of keys into `slots`, and brings groups that are new here into memory.
     fn intern(&mut self, keys: &[ArrayRef], slots: &mut Vec<Slot>) -> Result<()> {
         let before = self.groups.len();
-        let new = self.groups.intern(keys, self.start, slots)?;
-        if new.is_empty() {
-            return Ok(());
-        }
+        self.add_groups(keys, slots)?;
         let len = self.groups.len();
-        self.states.resize(len);
-        let group = Group {
-            rowtime: i64::MIN,
-            touched: 0,
-            exists: false,
-            dirty: false,
-        };
-        self.meta.resize(len, group);
-        if self.complete {
+        if self.complete || len == before {
             return Ok(());
         }
         let wanted: Vec<Slot> = (before as Slot..len as Slot).collect();
@@ -149,6 +144,24 @@ impl Pane {
             group.rowtime = *rowtime;
             group.exists = true;
         }
+        Ok(())
+    }
+
+    /// Puts the slots of keys into `slots`; groups that are new here are empty ones.
+    fn add_groups(&mut self, keys: &[ArrayRef], slots: &mut Vec<Slot>) -> Result<()> {
+        if self.groups.intern(keys, self.start, slots)?.is_empty() {
+            return Ok(());
+        }
+        let len = self.groups.len();
+        self.states.resize(len);
+        let group = Group {
+            rowtime: i64::MIN,
+            touched: 0,
+            exists: false,
+            dirty: false,
+            logged: false,
+        };
+        self.meta.resize(len, group);
         Ok(())
     }
 
@@ -317,13 +330,87 @@ impl Pane {
         Ok(RecordBatch::try_new(Arc::clone(&spec.schema), columns)?)
     }
 
-    /// The groups that changed since the last commit, which takes them.
-    pub(super) fn take_dirty(&mut self) -> Vec<Slot> {
+    /// Number of groups.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The groups that changed since the last commit.
+    pub(super) fn changed(&self) -> &[Slot] {
+        &self.dirty
+    }
+
+    /// Number of the groups that changed since the last commit, or are in the log.
+    pub(super) fn changed_or_logged(&self) -> usize {
+        let changed = self.dirty.iter();
+        let only_changed = changed.filter(|slot| !self.meta[**slot as usize].logged);
+        self.logged + only_changed.count()
+    }
+
+    /// The groups that changed since the last commit, for a commit that writes them.
+    pub(super) fn take_changed(&mut self) -> Vec<Slot> {
         let dirty = std::mem::take(&mut self.dirty);
         for slot in &dirty {
             self.meta[*slot as usize].dirty = false;
         }
         dirty
+    }
+
+    /// The groups that changed since the last commit or are in the log, for a commit that writes
+    /// them.
+    pub(super) fn take_changed_or_logged(&mut self) -> Vec<Slot> {
+        self.dirty.clear();
+        let groups = self.meta.iter_mut().enumerate();
+        groups
+            .filter(|(_, group)| group.dirty || group.logged)
+            .map(|(slot, group)| {
+                group.dirty = false;
+                slot as Slot
+            })
+            .collect()
+    }
+
+    /// The commit leaves none of the groups in the log.
+    pub(super) fn forget_logged(&mut self) {
+        if self.logged > 0 {
+            self.logged = 0;
+            self.meta.iter_mut().for_each(|group| group.logged = false);
+        }
+    }
+
+    /// Groups as a batch for the log, which has them from now on.
+    pub(super) fn log(&mut self, slots: &[Slot]) -> Result<RecordBatch> {
+        for slot in slots {
+            let group = &mut self.meta[*slot as usize];
+            self.logged += usize::from(!group.logged);
+            group.logged = true;
+        }
+        let keys = BinaryArray::from_iter_values(slots.iter().map(|slot| self.groups.key(*slot)));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(self.rowtimes(slots))];
+        columns.extend(self.states.state(slots)?);
+        Ok(RecordBatch::try_new(self.states.log_schema(), columns)?)
+    }
+
+    /// Takes groups over from a batch of the log, as they are there.
+    pub(super) fn load(&mut self, batch: &RecordBatch) -> Result<()> {
+        let keys = batch.column(0).as_binary::<i32>();
+        let columns = self
+            .groups
+            .key_columns(keys.iter().flatten(), self.start.is_some())?;
+        let mut slots = std::mem::take(&mut self.slots);
+        self.add_groups(&columns, &mut slots)?;
+        self.states.clear(&slots);
+        self.states.merge(&slots, &batch.columns()[2..])?;
+        let rowtimes = batch.column(1).as_primitive::<Int64Type>();
+        for (slot, rowtime) in slots.iter().zip(rowtimes.values()) {
+            let group = &mut self.meta[*slot as usize];
+            group.rowtime = *rowtime;
+            group.exists = true;
+            self.logged += usize::from(!group.logged);
+            group.logged = true;
+        }
+        self.slots = slots;
+        Ok(())
     }
 
     /// The state key of a group.

@@ -202,9 +202,9 @@ fn random_steps(join_type: StreamTableJoinType, two: bool, seed: u64) {
         assert_eq!(came, expected, "step {step} of seed {seed}");
         if numbers.below(2) == 0 {
             let mut commit = store.begin();
-            join.flush(&mut commit).unwrap();
-            store.commit(commit, Durability::Sync).unwrap();
             let memory_max = [usize::MAX, usize::MAX, 0][numbers.below(3) as usize];
+            join.flush(&mut commit, memory_max).unwrap();
+            store.commit(commit, Durability::Sync).unwrap();
             join.committed(memory_max).unwrap();
             committed = model.clone();
         }
