@@ -51,11 +51,6 @@ pub(crate) trait Operator: Debug + Send {
     /// Memory held, in bytes.
     fn size(&self) -> usize;
 
-    /// Memory held, and what writing it takes.
-    fn footprint(&self) -> usize {
-        rows_footprint(self.size())
-    }
-
     /// Late rows by window start since the last call.
     fn take_late(&mut self) -> Late {
         Late::new()
@@ -63,8 +58,8 @@ pub(crate) trait Operator: Debug + Send {
 }
 
 /// Memory of state, and what writing all of it takes as rows: encoded in a commit, and in RocksDB's
-/// memory.
-pub(crate) fn rows_footprint(bytes: usize) -> usize {
+/// memory. State that is in a log will be rows one day.
+pub(crate) fn footprint(bytes: usize) -> usize {
     bytes.saturating_mul(5) / 2
 }
 

@@ -33,7 +33,7 @@ use self::pane::{Input, Pane};
 use super::accumulator::Slot;
 use super::groups::{Groups, one_zero};
 use super::windows::{Hopping, Late};
-use super::{ENCODED_ROWS, Operator, rows_footprint, storage_error};
+use super::{ENCODED_ROWS, Operator, footprint, storage_error};
 use crate::key_order::sort_by_key;
 use crate::state::{Marks, StateTable};
 
@@ -216,7 +216,7 @@ impl GroupAggregate {
             changed: 0,
             changed_or_logged: 0,
             row_bytes: 0,
-            memory: log::footprint(self.bytes),
+            memory: footprint(self.bytes),
         };
         for pane in self.panes.values() {
             let (len, changed) = (pane.len(), pane.changed());
@@ -489,11 +489,11 @@ impl Operator for GroupAggregate {
         self.table.expire(self.marks().horizon);
         self.release()?;
         // What the log has stays in memory; the next commit folds it.
-        if self.footprint() > memory_max && self.log.files.is_empty() {
+        if footprint(self.bytes) > memory_max && self.log.files.is_empty() {
             self.log.outgrown = true;
             // The oldest windows first: they are the least likely to get more rows.
             self.complete = false;
-            while self.footprint() > memory_max / 2
+            while footprint(self.bytes) > memory_max / 2
                 && let Some((_, pane)) = self.panes.pop_first()
             {
                 self.bytes = self.bytes.saturating_sub(pane.size());
@@ -518,13 +518,6 @@ impl Operator for GroupAggregate {
 
     fn size(&self) -> usize {
         self.bytes
-    }
-
-    fn footprint(&self) -> usize {
-        match self.log.files.is_empty() {
-            true => rows_footprint(self.bytes),
-            false => log::footprint(self.bytes),
-        }
     }
 
     fn take_late(&mut self) -> Late {

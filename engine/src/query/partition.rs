@@ -65,6 +65,13 @@ pub(super) struct Found {
     at_end: bool,
 }
 
+impl Found {
+    /// Whether there were rows, and may be more.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.rows.is_some() && !self.at_end
+    }
+}
+
 impl PartitionReader {
     /// Reads from `offset` on.
     pub(super) fn new(

@@ -27,7 +27,7 @@ use super::workers::{self, Workers};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::meta_entry::MetaEntry;
-use crate::operator::rows_footprint;
+use crate::operator::footprint;
 use crate::operator::windows::Late;
 use crate::plan::{Leaf, StepPlan};
 use crate::sink::output::OutboxOutput;
@@ -148,22 +148,27 @@ enum Next {
     Hungry,
 }
 
-/// Reads on, in each source in the partitions that are named, at most so many rows in each.
+/// Reads on, in each source in the partitions that are named, at most so many pieces of so many rows
+/// in each.
 fn read_on(
     readings: &mut [Reading],
     places: &[Vec<usize>],
+    pieces: usize,
     rows_each: usize,
     workers: &Workers,
 ) -> Result<Vec<FoundByPartition>> {
     let readings = readings.iter_mut().zip(places);
     readings
-        .map(|(reading, places)| reading.read(places, rows_each, workers))
+        .map(|(reading, places)| reading.read(places, pieces, rows_each, workers))
         .collect()
 }
 
 /// Rows that are read, decoded and given to the plan together: few enough to stay in a processor's
 /// cache on the way.
 const PIECE_ROWS: usize = 8192;
+/// Pieces of a partition that are read ahead at a time: workers are woken, and waited for, once for
+/// all of them.
+const PIECES_AHEAD: usize = 4;
 /// Most rows of a step whose rows must be in memory together.
 const STEP_ROWS_AT_ONCE: usize = 65_536;
 /// Longest time for which a step takes rows.
@@ -393,7 +398,7 @@ impl Runner {
         };
         let rows_each = self.rows_each(rows_max);
         let places = self.short_of(rows_each.div_ceil(2));
-        let found = read_on(&mut self.readings, &places, rows_each, &self.workers)?;
+        let found = read_on(&mut self.readings, &places, 1, rows_each, &self.workers)?;
         self.take_in(found);
         self.take_waiting(rows_max)
     }
@@ -467,7 +472,7 @@ impl Runner {
         let workers = self.workers.clone();
         let mut readings = std::mem::take(&mut self.readings);
         let (found, next) = workers.beside(
-            || read_on(&mut readings, &places, rows_each, &workers),
+            || read_on(&mut readings, &places, PIECES_AHEAD, rows_each, &workers),
             || {
                 loop {
                     match self.poll(results) {
@@ -592,7 +597,7 @@ impl Runner {
     fn commits_beside(&self) -> bool {
         !matches!(self.target, Target::Subscriber(_))
             && self.commits_unsettled < COMMITS_UNSETTLED_MAX
-            && self.footprint() + 2 * self.commit_bytes <= self.limits.memory_max
+            && self.footprint() + self.commit_bytes <= self.limits.memory_max
     }
 
     /// Puts the epoch together, and starts writing it.
@@ -687,9 +692,7 @@ impl Runner {
 
     /// The same, and what writing it takes.
     fn footprint(&self) -> usize {
-        let operators = self.plan.operators.iter();
-        let operators: usize = operators.map(|operator| operator.lock().footprint()).sum();
-        operators + rows_footprint(self.output_size())
+        footprint(self.size())
     }
 
     fn output_size(&self) -> usize {

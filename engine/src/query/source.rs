@@ -30,8 +30,8 @@ pub(super) struct Reading {
     records: usize,
 }
 
-/// What was found in partitions, by their place.
-pub(super) type FoundByPartition = Vec<(usize, Found)>;
+/// What was found in partitions, by their place: piece by piece.
+pub(super) type FoundByPartition = Vec<(usize, Vec<Found>)>;
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,9 +122,11 @@ impl Source {
     /// Takes in what was found. Returns the number of records.
     pub(super) fn take_in(&mut self, found: FoundByPartition) -> usize {
         let mut records = 0;
-        for (place, found) in found {
-            records += found.records;
-            self.partitions[place].take_in(found);
+        for (place, pieces) in found {
+            for found in pieces {
+                records += found.records;
+                self.partitions[place].take_in(found);
+            }
         }
         records
     }
@@ -158,10 +160,11 @@ impl Source {
 }
 
 impl Reading {
-    /// Reads on in these partitions, at most `rows` each.
+    /// Reads on in these partitions, in each at most so many pieces of at most `rows` rows.
     pub(super) fn read(
         &mut self,
         places: &[usize],
+        pieces: usize,
         rows: usize,
         workers: &Workers,
     ) -> Result<FoundByPartition> {
@@ -173,10 +176,15 @@ impl Reading {
         // There are probably about as many as there were last time.
         let input = &self.input;
         let found = workers.map(&mut readers, self.records, |(place, reader)| {
-            Ok((*place, reader.read(input, rows)?))
+            let mut found = Vec::new();
+            while found.len() < pieces && found.last().is_none_or(Found::may_go_on) {
+                found.push(reader.read(input, rows)?);
+            }
+            Ok((*place, found))
         })?;
         if !found.is_empty() {
-            self.records = found.iter().map(|(_, found)| found.records).sum();
+            let found = found.iter().flat_map(|(_, found)| found);
+            self.records = found.map(|found| found.records).sum();
         }
         Ok(found)
     }

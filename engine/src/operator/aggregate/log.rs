@@ -16,11 +16,6 @@ const MEMORY_SHARE_MIN: usize = 128;
 /// Share of the groups in memory that must have changed for a log to be begun.
 const CHANGED_SHARE: usize = 4;
 
-/// Memory of groups, and what writing all of them to a log takes: their columns, once.
-pub(super) fn footprint(bytes: usize) -> usize {
-    bytes.saturating_add(bytes / 2)
-}
-
 /// What a commit does with the groups that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -45,7 +40,7 @@ pub(super) struct Groups {
     pub(super) changed_or_logged: usize,
     /// Encoded bytes of one.
     pub(super) row_bytes: usize,
-    /// Memory of all, and of writing them to the log.
+    /// Memory of all, and of writing them.
     pub(super) memory: usize,
 }
 

@@ -26,7 +26,7 @@ use crate::key_order::sort_by_key;
 use crate::operator::accumulator::Slot;
 use crate::operator::groups::Groups;
 use crate::operator::windows::Late;
-use crate::operator::{Operator, rows_footprint, storage_error};
+use crate::operator::{Operator, footprint, storage_error};
 use crate::state::{Marks, StateTable};
 
 /// A session in memory; bounds inclusive, in milliseconds.
@@ -611,7 +611,7 @@ impl Operator for SessionAggregate {
             .flatten()
             .filter(|session| session.end < close)
             .count();
-        if rows_footprint(self.size()) > memory_max || (over > 1024 && over * 2 > all) {
+        if footprint(self.size()) > memory_max || (over > 1024 && over * 2 > all) {
             self.complete = false;
             self.keys = self.keys.fresh()?;
             self.sessions.clear();
