@@ -19,6 +19,7 @@ pub(crate) mod output;
 pub(crate) mod partition;
 pub(crate) mod progress;
 pub(crate) mod push;
+mod read_ahead;
 pub(crate) mod rowtime;
 pub(crate) mod runner;
 pub(crate) mod source;

@@ -5,24 +5,32 @@
 //! nothing waiting beyond some time holds back all later rows; one that is at its end holds back
 //! nobody. The order depends only on what was waiting: same input, same order.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{
+    Array, MutableArrayData, RecordBatch, RecordBatchOptions, UInt64Array, make_array,
+};
 use arrow::compute::interleave;
 use kappa_sql::column;
 
 use super::source::Source;
 use crate::error::Result;
 
-/// A waiting row: its merge time, and where it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Row {
-    time: i64,
-    source: u32,
-    partition: u32,
-    /// Among those that wait in the partition.
-    row: u32,
+/// Rows of a partition that follow each other in a step, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    source: usize,
+    partition: usize,
+    len: usize,
+    /// Of the first one in the step.
+    position: u64,
 }
+
+/// Rows of a run below which rows are picked one by one rather than copied run by run.
+const RUN_ROWS: usize = 8;
 
 /// The rows of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,47 +58,66 @@ pub(super) fn take_step(sources: &mut [Source], rows_max: usize) -> Result<Taken
     if let [(source, partition, count)] = ready[..] {
         return take_run(&mut sources[source], source, partition, count);
     }
-    let mut rows = Vec::new();
-    for (source, partition, count) in ready {
-        let waiting = &sources[source].partitions[partition].waiting;
-        let times = waiting.iter().flat_map(|rows| rows.times());
-        rows.extend(times.take(count).enumerate().map(|(row, time)| Row {
-            time: *time,
-            source: source as u32,
-            partition: partition as u32,
-            row: row as u32,
-        }));
-    }
-    // Each partition's rows are in order: runs, which this sort merges.
-    rows.sort();
-    rows.truncate(rows_max);
-    let last = rows.last().copied();
-    let mut taken = Taken {
-        rows: rows.len(),
-        last: None,
-    };
+    let runs = merge(sources, &ready, rows_max);
+    let mut taken = Taken::default();
     for (number, source) in sources.iter_mut().enumerate() {
-        let own: Vec<(u64, Row)> = rows
+        let own: Vec<Run> = runs
             .iter()
-            .enumerate()
-            .filter(|(_, row)| row.source as usize == number)
-            .map(|(position, row)| (position as u64, *row))
+            .copied()
+            .filter(|r| r.source == number)
             .collect();
         put(source, &own)?;
-        let mut counts = vec![0; source.partitions.len()];
-        for (_, row) in own {
-            counts[row.partition as usize] += 1;
-        }
-        for (place, (partition, count)) in source.partitions.iter_mut().zip(counts).enumerate() {
-            let offset = partition.take(count);
-            if let (Some(last), Some(offset)) = (last, offset)
-                && (last.source as usize, last.partition as usize) == (number, place)
-            {
-                taken.last = Some((number, partition.number, offset));
-            }
-        }
+    }
+    for run in runs {
+        let partition = &mut sources[run.source].partitions[run.partition];
+        let offset = partition.take(run.len);
+        taken.rows += run.len;
+        taken.last = offset.map(|offset| (run.source, partition.number, offset));
     }
     Ok(taken)
+}
+
+/// Merges so many rows of partitions, each ordered by time, by time, source and partition.
+fn merge(sources: &[Source], ready: &[(usize, usize, usize)], rows_max: usize) -> Vec<Run> {
+    let mut times: Vec<_> = ready
+        .iter()
+        .map(|(source, partition, count)| {
+            let waiting = &sources[*source].partitions[*partition].waiting;
+            let times = waiting.iter().flat_map(|rows| rows.times());
+            times.copied().take(*count).peekable()
+        })
+        .collect();
+    // By the time of the next row, and by the order of sources and partitions.
+    let mut next: BinaryHeap<Reverse<(i64, usize)>> = BinaryHeap::with_capacity(times.len());
+    next.extend(times.iter_mut().enumerate().filter_map(|(place, times)| {
+        let time = *times.peek()?;
+        Some(Reverse((time, place)))
+    }));
+    let mut runs = Vec::new();
+    let mut position = 0;
+    while position < rows_max
+        && let Some(Reverse((_, place))) = next.pop()
+    {
+        let until = next.peek().map(|Reverse(other)| *other);
+        let comes_first = |time: i64| until.is_none_or(|until| (time, place) < until);
+        let own = &mut times[place];
+        let mut len = 0;
+        while position + len < rows_max && own.next_if(|time| comes_first(*time)).is_some() {
+            len += 1;
+        }
+        if let Some(time) = own.peek() {
+            next.push(Reverse((*time, place)));
+        }
+        let (source, partition, _) = ready[place];
+        runs.push(Run {
+            source,
+            partition,
+            len,
+            position: position as u64,
+        });
+        position += len;
+    }
+    runs
 }
 
 /// The time up to which every partition that has more to read is known.
@@ -125,58 +152,80 @@ fn take_run(
     })
 }
 
-/// Puts rows of one source, which wait in its partitions, into its leaf in merged order.
-fn put(source: &Source, rows: &[(u64, Row)]) -> Result<()> {
-    if rows.is_empty() {
+/// Puts runs of rows of one source, which wait in its partitions, into its leaf.
+fn put(source: &Source, runs: &[Run]) -> Result<()> {
+    let rows: usize = runs.iter().map(|run| run.len).sum();
+    if rows == 0 {
         return Ok(());
     }
+    let pieces = pieces(source, runs);
     let partitions = source.partitions.iter();
-    let batches: Vec<&RecordBatch> = partitions
-        .clone()
-        .flat_map(|partition| partition.waiting.iter().map(|waiting| &waiting.batch))
-        .collect();
-    // Of each partition: what it is at, which only moves on. Number of the batch, the rows before
-    // those of it that wait, and those.
-    let mut first = 0;
-    let mut cursors: Vec<(usize, usize, usize)> = partitions
-        .clone()
-        .map(|partition| {
-            let own = partition.waiting.front();
-            let cursor = (first, 0, own.map_or(0, |rows| rows.times().len()));
-            first += partition.waiting.len();
-            cursor
+    let batches = partitions.flat_map(|partition| partition.waiting.iter().map(|rows| &rows.batch));
+    let batches: Vec<&RecordBatch> = batches.collect();
+    let picked: Option<Vec<(usize, usize)>> = (rows < pieces.len() * RUN_ROWS).then(|| {
+        let pieces = pieces.iter();
+        let picked = pieces.flat_map(|(batch, rows)| rows.clone().map(|row| (*batch, row)));
+        picked.collect()
+    });
+    let columns = (0..source.leaf.schema.fields().len())
+        .map(|column| {
+            let arrays = batches.iter().map(|batch| batch.column(column));
+            if let Some(picked) = &picked {
+                let arrays: Vec<_> = arrays.map(AsRef::as_ref).collect();
+                return Ok(interleave(&arrays, picked)?);
+            }
+            let arrays: Vec<_> = arrays.map(|array| array.to_data()).collect();
+            let mut merged = MutableArrayData::new(arrays.iter().collect(), false, rows);
+            for (batch, rows) in &pieces {
+                merged.extend(*batch, rows.start, rows.end);
+            }
+            Ok(make_array(merged.freeze()))
         })
-        .collect();
+        .collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch =
+        RecordBatch::try_new_with_options(Arc::clone(&source.leaf.schema), columns, &options)?;
+    let batch = with_positions(batch, || {
+        let runs = runs.iter();
+        runs.flat_map(|run| run.position..run.position + run.len as u64)
+    })?;
+    source.leaf.put(batch);
+    Ok(())
+}
+
+/// The runs by what was read together: number of the batch among all of the source's that wait, and
+/// rows of it.
+fn pieces(source: &Source, runs: &[Run]) -> Vec<(usize, Range<usize>)> {
+    // Of each partition: the batch that it is at, and the first row of it that is left.
+    let mut first = 0;
+    let mut cursors: Vec<(usize, usize)> = Vec::with_capacity(source.partitions.len());
+    for partition in &source.partitions {
+        let taken = partition.waiting.front().map_or(0, |rows| rows.taken);
+        cursors.push((first, taken));
+        first += partition.waiting.len();
+    }
+    let partitions = source.partitions.iter();
     let waiting: Vec<_> = partitions
         .flat_map(|partition| &partition.waiting)
         .collect();
-    let indices: Vec<(usize, usize)> = rows
-        .iter()
-        .map(|(_, row)| {
-            let (batch, before, len) = &mut cursors[row.partition as usize];
-            while row.row as usize >= *before + *len {
+    let mut pieces = Vec::with_capacity(runs.len());
+    for run in runs {
+        let (batch, row) = &mut cursors[run.partition];
+        let mut left = run.len;
+        while left > 0 {
+            let end = waiting[*batch].batch.num_rows();
+            let len = left.min(end - *row);
+            pieces.push((*batch, *row..*row + len));
+            left -= len;
+            *row += len;
+            if *row == end {
+                // Of a batch behind another none is taken.
                 *batch += 1;
-                *before += *len;
-                *len = waiting[*batch].times().len();
+                *row = 0;
             }
-            (*batch, waiting[*batch].taken + row.row as usize - *before)
-        })
-        .collect();
-    let columns = (0..source.leaf.schema.fields().len())
-        .map(|column| {
-            let arrays: Vec<_> = batches
-                .iter()
-                .map(|batch| batch.column(column).as_ref())
-                .collect();
-            Ok(interleave(&arrays, &indices)?)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    let batch =
-        RecordBatch::try_new_with_options(Arc::clone(&source.leaf.schema), columns, &options)?;
-    let batch = with_positions(batch, || rows.iter().map(|(position, _)| *position))?;
-    source.leaf.put(batch);
-    Ok(())
+        }
+    }
+    pieces
 }
 
 /// `batch` with its rows' positions in the step, if somebody asks for them.

@@ -13,6 +13,7 @@ use kappa_sql::catalog::{Connector, Relation};
 use kappa_sql::column;
 use kappa_storage::store::Store;
 use kappa_storage::topic::Topics;
+use rayon::Scope;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
@@ -20,7 +21,9 @@ use super::inflight::{Inflight, NewSegment, Publication};
 use super::kafka_sink::KafkaSink;
 use super::merge::{RowPlace, Taken, take_step};
 use super::output::Output;
+use super::partition::Partition;
 use super::progress::Progress;
+use super::read_ahead::ReadAhead;
 use super::source::{FoundByPartition, Reading, Source};
 use super::status::Status;
 use super::workers::{self, Workers};
@@ -116,6 +119,8 @@ struct Step {
     piecemeal: bool,
     /// When it takes no more rows.
     until_ms: i64,
+    /// Whether workers that read on found nothing that could be taken.
+    dry: bool,
     /// Why reading on failed.
     failed: Option<Error>,
 }
@@ -148,27 +153,9 @@ enum Next {
     Hungry,
 }
 
-/// Reads on, in each source in the partitions that are named, at most so many pieces of so many rows
-/// in each.
-fn read_on(
-    readings: &mut [Reading],
-    places: &[Vec<usize>],
-    pieces: usize,
-    rows_each: usize,
-    workers: &Workers,
-) -> Result<Vec<FoundByPartition>> {
-    let readings = readings.iter_mut().zip(places);
-    readings
-        .map(|(reading, places)| reading.read(places, pieces, rows_each, workers))
-        .collect()
-}
-
 /// Rows that are read, decoded and given to the plan together: few enough to stay in a processor's
 /// cache on the way.
 const PIECE_ROWS: usize = 8192;
-/// Pieces of a partition that are read ahead at a time: workers are woken, and waited for, once for
-/// all of them.
-const PIECES_AHEAD: usize = 4;
 /// Most rows of a step whose rows must be in memory together.
 const STEP_ROWS_AT_ONCE: usize = 65_536;
 /// Longest time for which a step takes rows.
@@ -280,9 +267,7 @@ impl Runner {
 
     /// Whether everything that had arrived when last asked is done.
     pub(super) fn caught_up(&self) -> bool {
-        self.sources
-            .iter()
-            .flat_map(|source| &source.partitions)
+        self.all_partitions()
             .all(|partition| partition.at_end && partition.rows_waiting() == 0)
     }
 
@@ -315,6 +300,7 @@ impl Runner {
             piece_rows: taken.rows,
             piecemeal: self.is_piecemeal(),
             until_ms: self.clock.monotonic_ms().saturating_add(STEP_MS),
+            dry: false,
             failed: None,
         };
         self.run_plan(&mut step)?;
@@ -361,10 +347,8 @@ impl Runner {
         Ok(())
     }
 
-    /// The partitions of each source in which fewer than so many rows wait.
-    fn short_of(&self, rows: usize) -> Vec<Vec<usize>> {
-        let sources = self.sources.iter();
-        sources.map(|source| source.short_of(rows)).collect()
+    fn all_partitions(&self) -> impl Iterator<Item = &Partition> {
+        self.sources.iter().flat_map(|source| &source.partitions)
     }
 
     fn take_in(&mut self, found: Vec<FoundByPartition>) {
@@ -397,8 +381,11 @@ impl Runner {
             false => self.limits.step_rows_max.min(STEP_ROWS_AT_ONCE),
         };
         let rows_each = self.rows_each(rows_max);
-        let places = self.short_of(rows_each.div_ceil(2));
-        let found = read_on(&mut self.readings, &places, 1, rows_each, &self.workers)?;
+        let few = rows_each.div_ceil(2);
+        let sources = self.sources.iter().zip(&mut self.readings);
+        let found = sources
+            .map(|(source, reading)| reading.read(&source.short_of(few), rows_each, &self.workers))
+            .collect::<Result<_>>()?;
         self.take_in(found);
         self.take_waiting(rows_max)
     }
@@ -420,12 +407,68 @@ impl Runner {
             only.leaf.set_open(step.piecemeal);
         }
         let mut results = execute_stream(fresh, self.plan.state.task_ctx())?;
+        while !match self.reads_ahead(step) {
+            true => self.drive_beside_readers(&mut results, step)?,
+            false => self.drive(&mut results, step, None)?,
+        } {}
+        Ok(())
+    }
+
+    /// Whether workers read on beside the plan: where there are many rows, and more of them in every
+    /// partition.
+    fn reads_ahead(&self, step: &Step) -> bool {
+        self.workers.help()
+            && step.piecemeal
+            && step.failed.is_none()
+            && !step.dry
+            && step.piece_rows >= workers::ROWS_MIN
+            && self.has_room(step)
+            && self.all_partitions().all(|partition| !partition.at_end)
+    }
+
+    /// [`Self::drive`] while workers read on.
+    fn drive_beside_readers(
+        &mut self,
+        results: &mut SendableRecordBatchStream,
+        step: &mut Step,
+    ) -> Result<bool> {
+        let rows_each = self.rows_each(self.piece_rows().min(self.limits.step_rows_max));
+        let mut readings = std::mem::take(&mut self.readings);
+        let [reading] = readings.as_mut_slice() else {
+            return Err(Error::Internal(
+                "rows of several sources come at once".into(),
+            ));
+        };
+        let ahead = reading.ahead(rows_each);
+        let rows_before = step.taken.rows;
+        let driven = self.workers.clone().beside(|scope| {
+            let driven = self.drive(results, step, Some((&ahead, scope)));
+            ahead.end();
+            driven
+        });
+        match ahead.take() {
+            Ok(found) => self.take_in(vec![found]),
+            Err(error) => step.failed = Some(error),
+        }
+        self.readings = readings;
+        step.dry = step.taken.rows == rows_before;
+        driven.unwrap_or(Ok(false))
+    }
+
+    /// Hands over what the plan gives, and gives it rows when it waits for them. Returns whether the
+    /// plan has ended; else rows are to be read in the other way from now on.
+    fn drive<'scope>(
+        &mut self,
+        results: &mut SendableRecordBatchStream,
+        step: &mut Step,
+        ahead: Option<(&'scope ReadAhead<'_>, &Scope<'scope>)>,
+    ) -> Result<bool> {
         loop {
-            match self.next(&mut results, step) {
-                None => return Ok(()),
-                Some(Ok(batch)) if batch.num_rows() == 0 => {}
-                Some(Ok(batch)) => self.hand_over(&batch)?,
-                Some(Err(error)) => {
+            match self.poll(results) {
+                Next::Batch(None) => return Ok(true),
+                Next::Batch(Some(Ok(batch))) if batch.num_rows() == 0 => {}
+                Next::Batch(Some(Ok(batch))) => self.hand_over(&batch)?,
+                Next::Batch(Some(Err(error))) => {
                     let error = Error::from(error);
                     // What the disk or the broker did is not the rows' fault.
                     if let (false, Some(last)) =
@@ -436,63 +479,51 @@ impl Runner {
                     }
                     return Err(error);
                 }
-            }
-        }
-    }
-
-    /// The plan's next batch. Rows that it waits for are given to it; workers read the next ones
-    /// meanwhile, where there are many.
-    fn next(
-        &mut self,
-        results: &mut SendableRecordBatchStream,
-        step: &mut Step,
-    ) -> Option<datafusion::common::Result<RecordBatch>> {
-        loop {
-            let reads_ahead = self.workers.help()
-                && step.piecemeal
-                && step.failed.is_none()
-                && step.piece_rows >= workers::ROWS_MIN
-                && self.has_room(step);
-            let next = match reads_ahead {
-                true => self.poll_and_read(results, step),
-                false => self.poll(results),
-            };
-            match next {
-                Next::Batch(batch) => return batch,
-                Next::Hungry => self.feed(step),
-            }
-        }
-    }
-
-    /// Has the plan work off all that waits while workers read on.
-    fn poll_and_read(&mut self, results: &mut SendableRecordBatchStream, step: &mut Step) -> Next {
-        let rows_each = self.rows_each(self.piece_rows().min(self.limits.step_rows_max));
-        // Those that wait now may be gone by the time that these are there.
-        let places = self.short_of(2 * rows_each);
-        let workers = self.workers.clone();
-        let mut readings = std::mem::take(&mut self.readings);
-        let (found, next) = workers.beside(
-            || read_on(&mut readings, &places, PIECES_AHEAD, rows_each, &workers),
-            || {
-                loop {
-                    match self.poll(results) {
-                        Next::Hungry if self.has_room(step) => {}
-                        next => return next,
-                    }
-                    let room = self.limits.step_rows_max - step.taken.rows;
-                    let taken = self.take_waiting(self.piece_rows().min(room));
-                    if !step.add(taken) {
-                        return Next::Hungry;
+                Next::Hungry => {
+                    let other_way = match ahead {
+                        Some((ahead, scope)) => !self.feed_from(ahead, scope, step),
+                        None => {
+                            self.feed(step);
+                            self.reads_ahead(step)
+                        }
+                    };
+                    if other_way {
+                        return Ok(false);
                     }
                 }
-            },
-        );
-        self.readings = readings;
-        match found {
-            Ok(found) => self.take_in(found),
-            Err(error) => step.failed = Some(error),
+            }
         }
-        next
+    }
+
+    /// Gives the plan rows that workers have found. False when that cannot go on.
+    fn feed_from<'scope>(
+        &mut self,
+        ahead: &'scope ReadAhead<'_>,
+        scope: &Scope<'scope>,
+        step: &mut Step,
+    ) -> bool {
+        let piece_rows = self.piece_rows();
+        // Two pieces wait while the next ones are read.
+        let few = 2 * self.rows_each(piece_rows);
+        loop {
+            match ahead.take() {
+                Ok(found) => self.take_in(vec![found]),
+                Err(error) => step.failed = Some(error),
+            }
+            if step.failed.is_some() || !self.has_room(step) {
+                return false;
+            }
+            for source in &self.sources {
+                ahead.read_on(&source.short_of(few), scope);
+            }
+            let room = self.limits.step_rows_max - step.taken.rows;
+            if step.add(self.take_waiting(piece_rows.min(room))) {
+                return true;
+            }
+            if step.failed.is_some() || !ahead.wait() {
+                return false;
+            }
+        }
     }
 
     fn poll(&self, results: &mut SendableRecordBatchStream) -> Next {

@@ -11,6 +11,7 @@ use kappa_sql::catalog::Relation;
 use super::decode::BadRecord;
 use super::input::{ENDLESS, Input, Inputs};
 use super::partition::{Found, Partition, PartitionReader};
+use super::read_ahead::ReadAhead;
 use super::workers::Workers;
 use crate::error::{Error, Result};
 use crate::plan::Leaf;
@@ -30,8 +31,8 @@ pub(super) struct Reading {
     records: usize,
 }
 
-/// What was found in partitions, by their place: piece by piece.
-pub(super) type FoundByPartition = Vec<(usize, Vec<Found>)>;
+/// What was found in partitions, by their place.
+pub(super) type FoundByPartition = Vec<(usize, Found)>;
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,11 +123,9 @@ impl Source {
     /// Takes in what was found. Returns the number of records.
     pub(super) fn take_in(&mut self, found: FoundByPartition) -> usize {
         let mut records = 0;
-        for (place, pieces) in found {
-            for found in pieces {
-                records += found.records;
-                self.partitions[place].take_in(found);
-            }
+        for (place, found) in found {
+            records += found.records;
+            self.partitions[place].take_in(found);
         }
         records
     }
@@ -160,11 +159,10 @@ impl Source {
 }
 
 impl Reading {
-    /// Reads on in these partitions, in each at most so many pieces of at most `rows` rows.
+    /// Reads on in these partitions, at most `rows` rows each.
     pub(super) fn read(
         &mut self,
         places: &[usize],
-        pieces: usize,
         rows: usize,
         workers: &Workers,
     ) -> Result<FoundByPartition> {
@@ -176,17 +174,18 @@ impl Reading {
         // There are probably about as many as there were last time.
         let input = &self.input;
         let found = workers.map(&mut readers, self.records, |(place, reader)| {
-            let mut found = Vec::new();
-            while found.len() < pieces && found.last().is_none_or(Found::may_go_on) {
-                found.push(reader.read(input, rows)?);
-            }
-            Ok((*place, found))
+            Ok((*place, reader.read(input, rows)?))
         })?;
         if !found.is_empty() {
-            let found = found.iter().flat_map(|(_, found)| found);
-            self.records = found.map(|found| found.records).sum();
+            self.records = found.iter().map(|(_, found)| found.records).sum();
         }
         Ok(found)
+    }
+
+    /// Begins to read on beside a step, at most `rows` rows at a time.
+    pub(super) fn ahead(&mut self, rows: usize) -> ReadAhead<'_> {
+        self.input.look();
+        ReadAhead::new(&self.input, &mut self.readers, rows)
     }
 
     /// Waits until there may be something to read.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
 
@@ -75,20 +75,10 @@ impl Workers {
         }
     }
 
-    /// Does `helped` on a helper while this thread does `own`.
-    pub(super) fn beside<R: Send, T>(
-        &self,
-        helped: impl FnOnce() -> Result<R> + Send,
-        own: impl FnOnce() -> T,
-    ) -> (Result<R>, T) {
-        let Some(pool) = &self.0 else {
-            return (helped(), own());
-        };
-        let mut result = Err(Error::Internal("a worker has not come to its end".into()));
-        let own = pool.in_place_scope(|scope| {
-            scope.spawn(|_| result = helped());
-            own()
-        });
-        (result, own)
+    /// Does `act`, which may have helpers do things meanwhile; waits for these. `None` where nobody
+    /// helps.
+    pub(super) fn beside<'scope, T>(&self, act: impl FnOnce(&Scope<'scope>) -> T) -> Option<T> {
+        let pool = self.0.as_ref()?;
+        Some(pool.in_place_scope(act))
     }
 }
