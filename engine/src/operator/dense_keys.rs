@@ -9,8 +9,8 @@ use super::accumulator::Slot;
 
 /// No key has this slot.
 const NONE: Slot = Slot::MAX;
-/// So many numbers for each key are not too many: a hash table takes as much.
-const NUMBERS_PER_KEY: usize = 8;
+/// So many numbers for each key are not too many: a hash table takes more.
+const NUMBERS_PER_KEY: usize = 4;
 /// With fewer keys a hash table stays in a processor's cache.
 const KEYS_MIN: usize = 16_384;
 

@@ -48,7 +48,7 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
-            memory_bytes: 256 << 20,
+            memory_bytes: 160 << 20,
             sync: true,
             background_threads: 2,
             wal_bytes: 128 << 20,
