@@ -177,7 +177,7 @@ fn put(source: &Source, runs: &[Run]) -> Result<()> {
             let arrays: Vec<_> = arrays.map(|array| array.to_data()).collect();
             let mut merged = MutableArrayData::new(arrays.iter().collect(), false, rows);
             for (batch, rows) in &pieces {
-                merged.extend(*batch, rows.start, rows.end);
+                merged.try_extend(*batch, rows.start, rows.end)?;
             }
             Ok(make_array(merged.freeze()))
         })
