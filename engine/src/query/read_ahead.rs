@@ -80,6 +80,7 @@ impl<'a> ReadAhead<'a> {
     }
 
     fn work(&self, place: usize, reader: &'a mut PartitionReader) {
+        let _at_work = AtWork(self);
         let mut pieces = 0;
         let mut state = loop {
             let read = reader.read(self.input, self.rows);
@@ -102,9 +103,6 @@ impl<'a> ReadAhead<'a> {
             self.news.notify_one();
         };
         state.idle.push((place, reader));
-        state.working -= 1;
-        drop(state);
-        self.news.notify_one();
     }
 
     /// What was found since the last call.
@@ -128,5 +126,22 @@ impl<'a> ReadAhead<'a> {
     /// Workers end with the piece that they are at.
     pub(super) fn end(&self) {
         self.state.lock().ended = true;
+    }
+}
+
+/// A worker is at a reader until this is dropped.
+struct AtWork<'s, 'a>(&'s ReadAhead<'a>);
+
+impl Drop for AtWork<'_, '_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.working -= 1;
+        if std::thread::panicking() {
+            // Who waits must not do so for ever.
+            state.ended = true;
+            state.failed = Some(Error::Internal("a worker panicked".into()));
+        }
+        drop(state);
+        self.0.news.notify_one();
     }
 }
