@@ -120,12 +120,11 @@ impl OpenFile {
 
     /// Lets go of the memory that rows take.
     pub(super) fn release(&mut self, schema: &SchemaRef) -> Result<()> {
-        let bytes = self.bytes;
-        let path = self.path(".rows");
-        let aside = self.aside.get_or_insert_with(|| Spill::new(path));
         let batches = std::mem::take(&mut self.batches);
-        self.bytes = 0;
+        let bytes = std::mem::take(&mut self.bytes);
         if !batches.is_empty() {
+            let path = self.path(".rows");
+            let aside = self.aside.get_or_insert_with(|| Spill::new(path));
             aside.push(&concat_batches(schema, &batches)?, bytes)?;
         }
         match &mut self.encoder {

@@ -288,7 +288,12 @@ fn rows_keep_their_order_wherever_they_wait() {
                 assert_eq!(file.memory(), 0);
             }
             2 => {}
-            _ => file.encode(&encoding, &schema()).unwrap(),
+            _ => {
+                file.encode(&encoding, &schema()).unwrap();
+                // It has an encoder, and nothing that waits to be set aside.
+                file.release(&schema()).unwrap();
+                file.encode(&encoding, &schema()).unwrap();
+            }
         }
     }
     file.push(rows(&[("a", 12)]).remove(0).unwrap(), [12, 12], 0);
