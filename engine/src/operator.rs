@@ -12,6 +12,8 @@ pub(crate) mod exec;
 pub(crate) mod groups;
 pub(crate) mod join;
 pub(crate) mod keyed_rows;
+#[cfg(test)]
+mod numbers;
 pub(crate) mod slot_rows;
 pub(crate) mod windows;
 

@@ -290,6 +290,7 @@ mod tests {
     use kappa_storage::store::{Store, StoreOptions};
 
     use super::*;
+    use crate::operator::numbers::Numbers;
 
     /// Where a batch's keys lie.
     #[derive(Clone, Copy, Debug)]
@@ -329,17 +330,12 @@ mod tests {
         let mut model: HashMap<Option<i64>, Slot> = HashMap::new();
         let mut slots = Vec::new();
         for (keys, seed) in batches {
-            let mut chance = *seed;
-            let mut next = || {
-                chance = chance
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                (chance >> 16) as i64
-            };
+            let mut numbers = Numbers(*seed);
+            let mut next = || numbers.below(1 << 31) as i64;
             let keys: Vec<Option<i64>> = (0..5_000)
                 .map(|row| match *keys {
                     Keys::Dense(first) => Some(first + row),
-                    Keys::Between(i64::MIN, _) => Some(next() << 16),
+                    Keys::Between(i64::MIN, _) => Some(next() << 33),
                     Keys::Between(least, most) => Some(least + next() % (most - least)),
                     Keys::Nulls => (row % 7 > 0).then_some(row),
                 })

@@ -407,11 +407,15 @@ impl Runner {
             only.leaf.set_open(step.piecemeal);
         }
         let mut results = execute_stream(fresh, self.plan.state.task_ctx())?;
-        while !match self.reads_ahead(step) {
-            true => self.drive_beside_readers(&mut results, step)?,
-            false => self.drive(&mut results, step, None)?,
-        } {}
-        Ok(())
+        loop {
+            let ended = match self.reads_ahead(step) {
+                true => self.drive_beside_readers(&mut results, step)?,
+                false => self.drive(&mut results, step, None)?,
+            };
+            if ended {
+                return Ok(());
+            }
+        }
     }
 
     /// Whether workers read on beside the plan: where there are many rows, and more of them in every

@@ -163,7 +163,7 @@ impl Outbox {
             true => self.write_file(epoch, batches)?,
             false => {
                 let mut row = Vec::with_capacity(memory);
-                self.encode(&mut row, batches)?;
+                write_stream(&mut row, &self.schema, batches)?;
                 commit.put_outbox(self.number, epoch, 0, &row);
                 row.len() as u64
             }
@@ -188,21 +188,11 @@ impl Outbox {
         };
         std::fs::create_dir_all(&self.directory).map_err(|error| failed(&error))?;
         let mut file = File::create(&path).map_err(|error| failed(&error))?;
-        self.encode(&mut file, batches)
-            .map_err(|error| failed(&error))?;
+        write_stream(&mut file, &self.schema, batches).map_err(|error| failed(&error))?;
         file.sync_all().map_err(|error| failed(&error))?;
         let directory = File::open(&self.directory).map_err(|error| failed(&error))?;
         directory.sync_all().map_err(|error| failed(&error))?;
         Ok(file.metadata().map_err(|error| failed(&error))?.len())
-    }
-
-    fn encode(&self, out: &mut dyn Write, batches: &[RecordBatch]) -> Result<()> {
-        let mut writer = StreamWriter::try_new(out, &self.schema)?;
-        for batch in batches {
-            writer.write(batch)?;
-        }
-        writer.finish()?;
-        Ok(())
     }
 
     /// The epochs up to this one are durable: their rows can be read.
@@ -410,6 +400,20 @@ fn prefix(feed: &str) -> String {
 
 fn key(feed: &str, epoch: u64) -> Vec<u8> {
     format!("{}{epoch:020}", prefix(feed)).into_bytes()
+}
+
+/// Rows as an Arrow IPC stream.
+pub(super) fn write_stream(
+    out: &mut dyn Write,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+) -> Result<()> {
+    let mut writer = StreamWriter::try_new(out, schema)?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    Ok(())
 }
 
 #[cfg(test)]

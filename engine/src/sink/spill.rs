@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 
+use super::outbox::write_stream;
 use crate::error::{Error, Result};
 
 /// Rows on local disk. The file is gone when this is dropped; it is open only while it is written or
@@ -39,7 +39,8 @@ impl Spill {
             .append(true)
             .open(&self.path);
         let mut file = BufWriter::new(file.map_err(|error| failed(&self.path, &error))?);
-        let written = write(&mut file, rows).map_err(|error| failed(&self.path, &error));
+        let written = write_stream(&mut file, &rows.schema(), std::slice::from_ref(rows))
+            .map_err(|error| failed(&self.path, &error));
         written.and_then(|()| file.flush().map_err(|error| failed(&self.path, &error)))?;
         self.bytes += bytes;
         Ok(())
@@ -69,15 +70,6 @@ impl Drop for Spill {
         // If it stays, the next start removes it.
         drop(std::fs::remove_file(&self.path));
     }
-}
-
-fn write(
-    out: &mut dyn Write,
-    rows: &RecordBatch,
-) -> std::result::Result<(), arrow::error::ArrowError> {
-    let mut stream = StreamWriter::try_new(out, &rows.schema())?;
-    stream.write(rows)?;
-    stream.finish()
 }
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> Error {

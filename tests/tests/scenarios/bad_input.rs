@@ -4,7 +4,9 @@
 use std::fs;
 use std::time::Duration;
 
+use arrow::array::{BinaryArray, Int64Array};
 use kappa_engine::{Engine, Error};
+use kappa_storage::record::NewRecords;
 use kappa_tests::instance;
 use kappa_tests::topic::Record;
 use tokio::runtime::Runtime;
@@ -300,4 +302,57 @@ fn a_step_that_fails_on_one_row_goes_on_without_it() {
     kappa.execute("DROP STREAM casts");
     others_go_on(&kappa, 0);
     kappa.shut_down();
+}
+
+/// Three partitions with a backlog, in which workers read ahead; one of them has more bad records in a
+/// row than are read at a time.
+#[test]
+fn a_backlog_with_thousands_of_bad_records_comes_in_order() {
+    const RECORDS: i64 = 40_000;
+    const BAD: std::ops::Range<i64> = 5_000..30_000;
+    for workers in ["1", "4"] {
+        let data_dir = instance::data_dir().unwrap();
+        let properties = [
+            ("query.workers", workers),
+            ("auto.offset.reset", "earliest"),
+        ];
+        let kappa = Incarnation::open(instance::config(data_dir.path(), &properties));
+        kappa.execute(
+            "CREATE STREAM s (p INT, n INT) \
+             WITH (KAFKA_TOPIC = 's', VALUE_FORMAT = 'JSON', PARTITIONS = 3)",
+        );
+        for partition in 0..3 {
+            let value = |n| match partition == 1 && BAD.contains(&n) {
+                true => "{".to_owned(),
+                false => format!("{{\"P\":{partition},\"N\":{n}}}"),
+            };
+            let records = NewRecords {
+                partition,
+                timestamps: Int64Array::from_iter_values(0..RECORDS),
+                keys: BinaryArray::new_null(RECORDS as usize),
+                values: BinaryArray::from_iter_values((0..RECORDS).map(value)),
+                headers: None,
+            };
+            kappa
+                .block_on(kappa.engine.topics().append("s", &[records]))
+                .unwrap();
+        }
+        kappa.execute("CREATE STREAM o WITH (PARTITIONS = 1) AS SELECT * FROM s");
+        kappa.flush();
+        let back = "SELECT COUNT(*) FROM (SELECT n, LAG(n) OVER (ORDER BY ROWOFFSET) AS before \
+                    FROM o) AS t WHERE n < before";
+        assert_eq!(kappa.ask(back), [["0"]], "{workers} workers");
+        let found = kappa.ask("SELECT n, p FROM o");
+        let rows = (0..RECORDS).flat_map(|n| (0..3).map(move |p| (n, p)));
+        let rows = rows.filter(|(n, p)| *p != 1 || !BAD.contains(n));
+        let mut rows: Table = rows
+            .map(|(n, p)| vec![n.to_string(), p.to_string()])
+            .collect();
+        rows.sort_unstable();
+        assert!(found == rows, "{} of {} rows", found.len(), rows.len());
+        let bad = "SELECT COUNT(*), COUNT(DISTINCT `OFFSET`), MIN(`OFFSET`), MAX(`OFFSET`) \
+                   FROM KAPPA_BAD_RECORDS";
+        assert_eq!(kappa.ask(bad), [["25000", "25000", "5000", "29999"]]);
+        kappa.shut_down();
+    }
 }

@@ -11,6 +11,7 @@ use kappa_sql::column;
 use kappa_storage::store::{Durability, Store, StoreOptions};
 
 use super::*;
+use crate::operator::numbers::Numbers;
 
 const WINDOW: Hopping = Hopping {
     size_ms: 100,
@@ -20,19 +21,6 @@ const WINDOW: Hopping = Hopping {
 
 /// Memory with which the log has room for what the tests have, and is not too small for it.
 const ROOMY: usize = 500_000;
-
-/// A small generator of numbers that look random.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-}
 
 /// Key, value, row time.
 type Row = (i64, Option<i64>, i64);

@@ -8,20 +8,8 @@ use datafusion::physical_expr::expressions::Column;
 use kappa_storage::store::{Durability, Store, StoreOptions};
 
 use super::*;
+use crate::operator::numbers::Numbers;
 use crate::state::StateTable;
-
-/// A small generator of numbers that look random.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-}
 
 /// Key columns of the rows: a number and, in joins by two columns, a text made of it.
 fn key_columns(keys: &[Option<i64>], two: bool) -> Vec<ArrayRef> {
