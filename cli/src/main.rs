@@ -143,7 +143,8 @@ fn start(runtime: &Runtime, args: Args, terminal: &Terminal) -> Exit {
         },
     };
     // Neither may hold what the engine wants to close.
-    drop((runner, upkeep));
+    drop(runner);
+    runtime.block_on(upkeep.end());
     runtime.block_on(shutdown::shutdown(
         &engine, terminal, signals, &*clock, exit,
     ))

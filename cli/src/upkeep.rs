@@ -11,11 +11,11 @@ use crate::terminal::Terminal;
 
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Ends with it.
+/// The task that does it.
 pub(crate) struct Upkeep(JoinHandle<()>);
 
 impl Upkeep {
-    /// Keeps the engine's topics in shape until dropped.
+    /// Keeps the engine's topics in shape until [`Upkeep::end`].
     pub(crate) fn start(runtime: &Runtime, engine: &Engine, terminal: &Terminal) -> Self {
         let (engine, terminal) = (engine.clone(), terminal.clone());
         Self(runtime.spawn(async move {
@@ -33,10 +33,12 @@ impl Upkeep {
             }
         }))
     }
-}
 
-impl Drop for Upkeep {
-    fn drop(&mut self) {
+    /// Ends it. The task holds the engine, and has let go of it then: were the data directory closed
+    /// by it later, on a thread of its own, the program's end would take away what it needs.
+    pub(crate) async fn end(self) {
         self.0.abort();
+        // That it was cancelled is no news.
+        drop(self.0.await);
     }
 }
