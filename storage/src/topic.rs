@@ -70,14 +70,17 @@ pub struct OffsetRange {
     pub end: i64,
 }
 
-/// How much one [`Reader::fetch`] may return. At least one record is returned if there is one,
-/// however large.
+/// How much one [`Reader::fetch`] may return, and what of it. At least one record is returned if
+/// there is one, however large.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchLimit {
     /// At most this many records.
     pub records: usize,
     /// Stop once keys and values pass this many bytes.
     pub bytes: usize,
+    /// Whether records come with their headers. Looking for them is a fifth of what reading a record
+    /// from Kafka takes, also where there are none.
+    pub headers: bool,
 }
 
 /// What [`Reader::fetch`] found.

@@ -163,6 +163,7 @@ impl Tail {
                 let limit = FetchLimit {
                     records: 1 << 16,
                     bytes: 64 << 20,
+                    headers: true,
                 };
                 let fetched = reader.fetch(partition, limit)?;
                 if fetched.next_offset == *offset {

@@ -23,7 +23,7 @@ use kappa_storage::topic::{FetchLimit, Topics};
 
 use crate::error::{Error, Result};
 use crate::plan::{source_node, source_properties};
-use crate::query::decode::RowDecoder;
+use crate::query::decode::{RowDecoder, reads_headers};
 
 /// Reads a relation from its topic.
 #[derive(Debug)]
@@ -79,13 +79,14 @@ async fn read(
         .collect();
     let mut reader = topics.reader(&relation.topic, &positions).await?;
     let mut decoder = RowDecoder::try_new(relation, Arc::clone(schema))?;
+    let limit = FetchLimit {
+        records: 8192,
+        bytes: 8 << 20,
+        headers: reads_headers(relation, schema),
+    };
     for ((partition, start), range) in positions.into_iter().zip(&ranges) {
         let mut offset = start;
         while offset < range.end {
-            let limit = FetchLimit {
-                records: 8192,
-                bytes: 8 << 20,
-            };
             let fetched = reader.fetch(partition, limit)?;
             if fetched.next_offset == offset && fetched.records.is_none() {
                 if fetched.at_end {

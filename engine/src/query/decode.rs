@@ -8,7 +8,7 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Field, Fields, SchemaRef};
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use kappa_sql::catalog::{Column, Format as SqlFormat, KeyWindow, Relation, Role, SideFormat};
 use kappa_sql::column;
@@ -111,6 +111,16 @@ pub(crate) struct RowDecoder {
     reads_key: bool,
     /// Whether the reserved change kind is needed: a table's tombstone is a row.
     is_table: bool,
+}
+
+/// Whether a column of `schema` is made of the records' headers.
+pub(crate) fn reads_headers(relation: &Relation, schema: &Schema) -> bool {
+    let of_headers = |name: &String| {
+        relation
+            .column(name)
+            .is_some_and(|column| matches!(column.role, Role::Headers | Role::Header(_)))
+    };
+    schema.fields().iter().any(|field| of_headers(field.name()))
 }
 
 /// One side of a relation's records, for the formats.

@@ -11,7 +11,7 @@ use kappa_sql::catalog::Relation;
 use kappa_storage::record::Records;
 use kappa_storage::topic::{FetchLimit, OffsetRange, Reader, Topics};
 
-use super::decode::{DecodedRows, RowDecoder};
+use super::decode::{DecodedRows, RowDecoder, reads_headers};
 use super::generated::{Generated, Recipe};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -36,6 +36,8 @@ pub(crate) enum Input {
         reader: Box<dyn Reader>,
         relation: Arc<Relation>,
         schema: SchemaRef,
+        /// Whether a column is of the records' headers.
+        headers: bool,
     },
     Generated(Box<Generated>),
 }
@@ -150,6 +152,7 @@ impl Inputs {
             reader: self.topics.reader(&relation.topic, positions).await?,
             relation: Arc::clone(relation),
             schema: Arc::clone(schema),
+            headers: reads_headers(relation, schema),
         })
     }
 }
@@ -177,13 +180,16 @@ impl Input {
     /// What comes next in `partition`, at most `records` records, without waiting.
     /// Partitions can be fetched at the same time.
     pub(crate) fn fetch(&self, partition: i32, records: usize) -> Result<Arrived> {
-        let reader = match self {
-            Self::Topic { reader, .. } => reader,
+        let (reader, headers) = match self {
+            Self::Topic {
+                reader, headers, ..
+            } => (reader, *headers),
             Self::Generated(generated) => return generated.fetch(partition, records),
         };
         let limit = FetchLimit {
             records,
             bytes: FETCH_BYTES,
+            headers,
         };
         let fetched = reader.fetch(partition, limit)?;
         let records = fetched.records.filter(|records| !records.is_empty());

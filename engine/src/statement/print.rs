@@ -91,6 +91,7 @@ async fn read(
             let limit = FetchLimit {
                 records: 1024,
                 bytes: 1 << 20,
+                headers: false,
             };
             let Some(records) = reader.fetch(*partition, limit)?.records else {
                 continue;

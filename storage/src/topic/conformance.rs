@@ -82,6 +82,7 @@ for_each_topic_case!(define_all);
 const LIMIT: FetchLimit = FetchLimit {
     records: 10_000,
     bytes: 64 << 20,
+    headers: true,
 };
 /// How long something may take that should happen at once.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -223,10 +224,18 @@ async fn append(backend: &dyn Backend, topic: &str, partition: i32, rows: &[Row]
 
 /// Reads from where the reader stands up to the end.
 async fn read_to_end(reader: &mut dyn Reader, partition: i32) -> Result<Vec<(i64, Row)>> {
+    read_to_end_with(reader, partition, LIMIT).await
+}
+
+async fn read_to_end_with(
+    reader: &mut dyn Reader,
+    partition: i32,
+    limit: FetchLimit,
+) -> Result<Vec<(i64, Row)>> {
     let mut rows = Vec::new();
     within_patience(async {
         loop {
-            let fetched = reader.fetch(partition, LIMIT)?;
+            let fetched = reader.fetch(partition, limit)?;
             rows.extend(fetched.records.iter().flat_map(rows_of));
             if fetched.at_end {
                 return Ok(());
@@ -333,7 +342,11 @@ pub async fn limits_of_a_fetch_hold(backend: &dyn Backend) -> Result<()> {
     append(backend, &name, 0, &rows[..60]).await?;
     append(backend, &name, 0, &rows[60..]).await?;
     for (records, bytes, most) in [(7, usize::MAX, 7), (1, 1, 1), (1000, 250, 3), (0, 0, 1)] {
-        let limit = FetchLimit { records, bytes };
+        let limit = FetchLimit {
+            records,
+            bytes,
+            headers: true,
+        };
         let mut reader = backend.topics().reader(&name, &[(0, 0)]).await?;
         let mut read = Vec::new();
         within_patience(async {
@@ -392,6 +405,15 @@ pub async fn headers_are_kept(backend: &dyn Backend) -> Result<()> {
     assert_eq!(plain(read(backend, &name, 0).await?), rows);
     let mut reader = backend.topics().reader(&name, &[(0, 4)]).await?;
     assert_eq!(plain(read_to_end(&mut *reader, 0).await?), rows[4..]);
+    // Who does not ask for them gets the same records without.
+    let mut reader = backend.topics().reader(&name, &[(0, 0)]).await?;
+    let limit = FetchLimit {
+        headers: false,
+        ..LIMIT
+    };
+    let bare = plain(read_to_end_with(&mut *reader, 0, limit).await?);
+    rows.iter_mut().for_each(|row| row.headers.clear());
+    assert_eq!(bare, rows);
     backend.topics().delete(&name).await
 }
 
@@ -729,6 +751,7 @@ pub async fn large_records_pass(backend: &dyn Backend) -> Result<()> {
                 FetchLimit {
                     records: 10,
                     bytes: 1000,
+                    headers: true,
                 },
             )?;
             read.extend(fetched.records.iter().flat_map(rows_of));

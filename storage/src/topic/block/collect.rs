@@ -25,9 +25,18 @@ pub(crate) struct Collector {
     keys: Bytes,
     values: Bytes,
     headers: Option<HeaderLists>,
+    skips_headers: bool,
 }
 
 impl Collector {
+    /// One that leaves records' headers out.
+    pub(crate) fn without_headers() -> Self {
+        Self {
+            skips_headers: true,
+            ..Self::default()
+        }
+    }
+
     /// Number of records so far.
     pub(crate) fn len(&self) -> usize {
         self.offsets.len()
@@ -72,7 +81,8 @@ impl Collector {
             .extend(timestamps.iter().map(|bytes| i64::from_le_bytes(*bytes)));
         self.keys.extend(&block.keys, rows.clone())?;
         self.values.extend(&block.values, rows.clone())?;
-        match (&block.headers, &mut self.headers) {
+        let headers = block.headers.as_ref().filter(|_| !self.skips_headers);
+        match (headers, &mut self.headers) {
             (None, None) => {}
             (None, Some(lists)) => lists.extend_empty(rows.len()),
             (Some(headers), lists) => {

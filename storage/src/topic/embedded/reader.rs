@@ -84,7 +84,10 @@ impl Reader for EmbeddedReader {
             });
         }
         let mut fetch = Fetch {
-            collector: Collector::default(),
+            collector: match limit.headers {
+                true => Collector::default(),
+                false => Collector::without_headers(),
+            },
             limit,
             place,
         };

@@ -14,6 +14,7 @@ use crate::topic::{CleanupPolicy, FetchLimit};
 const LIMIT: FetchLimit = FetchLimit {
     records: 1000,
     bytes: 1 << 20,
+    headers: true,
 };
 
 fn open(directory: &Path) -> EmbeddedTopics {
@@ -296,7 +297,12 @@ fn run(ops: Vec<Op>, cleanup: CleanupPolicy) -> Result<(), TestCaseError> {
                 bytes,
             } => {
                 let start = start.clamp(model.start, model.next);
-                let found = read(&topics, "t", start, FetchLimit { records, bytes });
+                let limit = FetchLimit {
+                    records,
+                    bytes,
+                    headers: true,
+                };
+                let found = read(&topics, "t", start, limit);
                 let expected: Vec<_> = model
                     .rows
                     .iter()

@@ -36,6 +36,7 @@ impl Columns {
         let limit = FetchLimit {
             records: limit.records.max(1),
             bytes: limit.bytes.min(ARRAY_BYTES_MAX),
+            ..limit
         };
         Self {
             offsets: Vec::new(),
@@ -67,6 +68,11 @@ impl Columns {
 
     pub(super) fn last_offset(&self) -> Option<i64> {
         self.offsets.last().copied()
+    }
+
+    /// Whether [`Self::header`] is to be called.
+    pub(super) fn wants_headers(&self) -> bool {
+        self.limit.headers
     }
 
     /// Bytes of values.

@@ -178,6 +178,7 @@ pub(super) async fn read(topics: &KafkaTopics, topic: &str, partition: i32) -> V
     let limit = FetchLimit {
         records: 1000,
         bytes: 1 << 20,
+        headers: true,
     };
     loop {
         let fetched = reader.fetch(partition, limit).unwrap();
@@ -276,8 +277,12 @@ async fn batches_are_what_polling_gives() {
     };
     let (topics, name) = many_shapes(&broker).await;
     let limits = [(10_000, usize::MAX), (7, usize::MAX), (5000, 3000), (1, 1)];
-    for (records, bytes) in limits {
-        let limit = FetchLimit { records, bytes };
+    for ((records, bytes), headers) in limits.into_iter().zip([true, false, true, false]) {
+        let limit = FetchLimit {
+            records,
+            bytes,
+            headers,
+        };
         let polled = read_with(&topics, &name, limit, |consumer| {
             let queue = consumer.split_partition_queue(&name, 0).unwrap();
             Box::new(PolledQueue { queue })
@@ -304,6 +309,7 @@ async fn a_reader_may_be_dropped_in_the_middle() {
         let limit = FetchLimit {
             records: 900,
             bytes: 5000,
+            headers: true,
         };
         while reader.fetch(0, limit).unwrap().records.is_none() {
             reader.ready(Duration::from_millis(100)).await.unwrap();
@@ -384,6 +390,7 @@ async fn a_broker_that_went_away_is_read_on_when_it_is_back() {
     let limit = FetchLimit {
         records: 1000,
         bytes: 1 << 20,
+        headers: true,
     };
     let mut reader = topics.reader(&name, &[(0, 0)]).await.unwrap();
     let mut next = 0;

@@ -103,6 +103,7 @@ pub(crate) async fn through_kafka(
         let limit = FetchLimit {
             records: 10_000,
             bytes: 1 << 20,
+            headers: false,
         };
         let fetched = reader.fetch(0, limit)?;
         let now = began.elapsed().as_micros() as f64;

@@ -340,6 +340,7 @@ pub(crate) async fn reader(place: &Place) -> Outcome<Measured> {
     let limit = FetchLimit {
         records: 8192,
         bytes: 8 << 20,
+        headers: false,
     };
     let stretch = Stretch::begin()?;
     let mut read = 0;

@@ -144,7 +144,9 @@ impl Message {
         let timestamp =
             unsafe { bindings::rd_kafka_message_timestamp(self.0.as_ptr(), ptr::null_mut()) };
         columns.push(message.offset, timestamp, key, value);
-        self.headers(columns);
+        if columns.wants_headers() {
+            self.headers(columns);
+        }
         None
     }
 

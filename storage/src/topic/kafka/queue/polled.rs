@@ -34,7 +34,9 @@ impl Queue for PolledQueue {
                 message.key(),
                 message.payload(),
             );
-            if let Some(headers) = message.headers() {
+            if let Some(headers) = message.headers()
+                && columns.wants_headers()
+            {
                 for header in headers.iter() {
                     columns.header(header.key, header.value);
                 }

@@ -16,6 +16,7 @@ const FIRST_LOOK: i64 = 100;
 const LIMIT: FetchLimit = FetchLimit {
     records: 10_000,
     bytes: 16 << 20,
+    headers: true,
 };
 /// How long nothing may come.
 const PATIENCE_S: usize = 60;
