@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{BinaryArray, BinaryBuilder, Int64Array, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use kappa_engine::nexmark::{Generator, Options, Producer, Table};
 use kappa_engine::record::NewRecords;
 use kappa_engine::topic::{CleanupPolicy, NewTopic, Topics};
 
@@ -135,6 +136,24 @@ pub(crate) fn batches(events: u64) -> Outcome<Vec<RecordBatch>> {
     firsts
         .map(|first| batch(first, ROWS.min(events - first)))
         .collect()
+}
+
+/// Fills the topic with the first bids of the Nexmark benchmark's generator.
+pub(crate) async fn fill_nexmark(topics: &Arc<dyn Topics>, bids: u64) -> Outcome<()> {
+    const RUN: u64 = 20_000;
+    create(topics, TOPIC, 1, CleanupPolicy::Delete).await?;
+    let generator = Generator::new(Options::default());
+    let mut producer = Producer::try_new(generator, Table::Bid, 1)?;
+    // Of each 50 events the first four are not bids.
+    let events = match (bids / 46, bids % 46) {
+        (rounds, 0) => rounds * 50,
+        (rounds, rest) => rounds * 50 + 4 + rest,
+    };
+    for first in (0..events).step_by(RUN as usize) {
+        let records = producer.records(first..events.min(first + RUN))?;
+        topics.append(TOPIC, &records).await?;
+    }
+    Ok(())
 }
 
 /// Makes a topic whose records stay: the rows are of another year, and the default would delete them.

@@ -9,7 +9,8 @@
 //! kappa-bench [NAME…]                                         all benchmarks, or those
 //! kappa-bench --check [NAME…]                                 their answers, on few rows
 //! kappa-bench --names                                         what there is
-//! kappa-bench fill --bootstrap-servers S --events N           fills the topic of bids
+//! kappa-bench fill --bootstrap-servers S --events N           fills the topic of bids, for these
+//! kappa-bench nexmark --bootstrap-servers S --bids N          the same with Nexmark's own bids
 //! kappa-bench kafka --bootstrap-servers S --sql FILE --events N   measures a script over topics
 //! ```
 
@@ -285,6 +286,13 @@ fn main() -> Outcome<()> {
             };
             runtime()?.block_on(fill(&place))
         }
+        ["nexmark", "--bootstrap-servers", servers, "--bids", bids] => {
+            let place = Place {
+                bootstrap: Some((*servers).to_owned()),
+                events: bids.parse()?,
+            };
+            runtime()?.block_on(fill_nexmark(&place))
+        }
         [
             "kafka",
             "--bootstrap-servers",
@@ -313,6 +321,13 @@ fn wanted(names: &[&str], name: &str) -> bool {
 async fn fill(place: &Place) -> Outcome<()> {
     let (engine, data_dir) = query::open(place, &[]).await?;
     bids::fill(engine.topics(), place.events, 1).await?;
+    engine.shutdown().await?;
+    Ok(std::fs::remove_dir_all(data_dir)?)
+}
+
+async fn fill_nexmark(place: &Place) -> Outcome<()> {
+    let (engine, data_dir) = query::open(place, &[]).await?;
+    bids::fill_nexmark(engine.topics(), place.events).await?;
     engine.shutdown().await?;
     Ok(std::fs::remove_dir_all(data_dir)?)
 }

@@ -46,6 +46,11 @@ impl Stretch {
         Self::by(thread_seconds)
     }
 
+    /// Of the child processes that have ended.
+    pub(crate) fn begin_children() -> Outcome<Self> {
+        Self::by(children_seconds)
+    }
+
     fn by(clock: fn() -> Outcome<f64>) -> Outcome<Self> {
         Ok(Self {
             clock,
@@ -115,6 +120,16 @@ impl Measured {
 
 /// User and system time of this process, in hundredths of a second.
 fn process_seconds() -> Outcome<f64> {
+    stat_seconds(11)
+}
+
+/// The same of its children that have ended.
+fn children_seconds() -> Outcome<f64> {
+    stat_seconds(13)
+}
+
+/// Two entries of the process's `stat` from that one on, counted behind its name (proc(5)).
+fn stat_seconds(first: usize) -> Outcome<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<&str> = stat
         .rsplit(')')
@@ -122,7 +137,7 @@ fn process_seconds() -> Outcome<f64> {
         .unwrap_or_default()
         .split_whitespace()
         .collect();
-    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+    let ticks: f64 = fields[first].parse::<f64>()? + fields[first + 1].parse::<f64>()?;
     Ok(ticks / 100.0)
 }
 

@@ -1,11 +1,11 @@
-//! The program `kappa` as a process: how soon it has answered, and how much memory it takes doing
-//! nothing.
+//! Programs as processes: how soon `kappa` has answered, and how much memory it takes doing nothing;
+//! and how fast `kcat` reads a topic.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::measure::{Measured, Took, percentile, status_mb};
+use crate::measure::{Measured, Stretch, Took, percentile, status_mb};
 use crate::{Outcome, Place};
 
 fn program() -> Outcome<PathBuf> {
@@ -54,4 +54,21 @@ pub(crate) fn startup(place: &Place) -> Outcome<Measured> {
         ("MB idle".to_owned(), idle_mb),
     ];
     Ok(measured)
+}
+
+/// What `kcat`, which is librdkafka and little else, takes to read that many records of partition 0
+/// and throw them away; `None` where it is not installed.
+pub(crate) fn kcat(servers: &str, topic: &str, records: u64) -> Outcome<Option<Took>> {
+    let stretch = Stretch::begin_children()?;
+    let status = Command::new("kcat")
+        .args(["-C", "-q", "-b", servers, "-t", topic, "-p", "0", "-f", ""])
+        .args(["-o", "beginning", "-c", &records.to_string()])
+        .stdout(Stdio::null())
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(Some(stretch.end()?)),
+        Ok(status) => Err(format!("kcat ended with {status}").into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

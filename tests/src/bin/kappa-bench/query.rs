@@ -12,8 +12,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use kappa_engine::topic::FetchLimit;
 use kappa_engine::{Clock, Config, Engine, Response, Session, SystemClock};
 
-use crate::measure::{Measured, Stretch, reset_peak, size_mb};
-use crate::{Outcome, Place, bids};
+use crate::measure::{Measured, Stretch, Took, reset_peak, size_mb};
+use crate::{Outcome, Place, bids, process};
 
 /// A query to measure.
 pub(crate) struct QueryBench {
@@ -261,6 +261,7 @@ impl QueryBench {
             bids::fill(engine.topics(), events, 1).await?;
         }
         run(&mut session, &[bids::STREAM]).await?;
+        let bare = read_bare(&engine, events).await?;
         reset_peak();
         let stretch = Stretch::begin()?;
         if self.view && place.bootstrap.is_some() {
@@ -280,7 +281,7 @@ impl QueryBench {
             return Err(format!("{read} of {events} read, {bad} bad, {late} late").into());
         }
         engine.shutdown().await?;
-        let mut measured = Measured::of(read, took);
+        let mut measured = Measured::of(read, took).against("reader", events, bare);
         measured.state_mb = size_mb(&data_dir)?;
         std::fs::remove_dir_all(&data_dir)?;
         Ok(measured)
@@ -330,12 +331,26 @@ impl QueryBench {
     }
 }
 
-/// Records read and thrown away: what no query can be faster than.
+/// Records read and thrown away: what no query can be faster than. Against `kcat` doing the same.
 pub(crate) async fn reader(place: &Place) -> Outcome<Measured> {
     let (engine, data_dir) = open(place, &[]).await?;
     if place.bootstrap.is_none() {
         bids::fill(engine.topics(), place.events, 1).await?;
     }
+    let took = read_bare(&engine, place.events).await?;
+    engine.shutdown().await?;
+    std::fs::remove_dir_all(data_dir)?;
+    let measured = Measured::of(place.events, took);
+    Ok(match &place.bootstrap {
+        Some(servers) => match process::kcat(servers, bids::TOPIC, place.events)? {
+            Some(took) => measured.against("kcat", place.events, took),
+            None => measured,
+        },
+        None => measured,
+    })
+}
+
+async fn read_bare(engine: &Engine, events: u64) -> Outcome<Took> {
     let mut reader = engine.topics().reader(bids::TOPIC, &[(0, 0)]).await?;
     let limit = FetchLimit {
         records: 8192,
@@ -344,17 +359,13 @@ pub(crate) async fn reader(place: &Place) -> Outcome<Measured> {
     };
     let stretch = Stretch::begin()?;
     let mut read = 0;
-    while read < place.events {
+    while read < events {
         match reader.fetch(0, limit)?.records {
             Some(records) => read += records.len() as u64,
             None => reader.ready(std::time::Duration::from_millis(100)).await?,
         }
     }
-    let took = stretch.end()?;
-    drop(reader);
-    engine.shutdown().await?;
-    std::fs::remove_dir_all(data_dir)?;
-    Ok(Measured::of(read, took))
+    stretch.end()
 }
 
 /// A view's query exactly once, against the same at least once.
@@ -365,7 +376,7 @@ pub(crate) async fn guarantees(place: &Place) -> Outcome<Measured> {
     let exactly = query.measure(place, &[]).await?;
     let properties = [("processing.guarantee", "at_least_once")];
     let least = query.measure(place, &properties).await?;
-    let took = crate::measure::Took {
+    let took = Took {
         wall_s: least.wall_s,
         cpu_s: least.cpu_s,
     };
