@@ -37,14 +37,26 @@ pub use zone::Zone;
 pub struct Pattern {
     text: Box<str>,
     items: Vec<Item>,
+    grain_ms: i64,
 }
 
 impl Pattern {
     /// Compiles a pattern. The error says what is wrong with it, mostly in Java's words.
     pub fn compile(text: &str) -> Result<Self, String> {
+        let items = compile::items(text)?;
+        // Nothing but these is finer than a second: zones change their offsets at whole ones.
+        let below_a_second = items.iter().any(|item| {
+            item.has(&[
+                Field::Fraction,
+                Field::Nano,
+                Field::MilliOfDay,
+                Field::NanoOfDay,
+            ])
+        });
         Ok(Self {
             text: text.into(),
-            items: compile::items(text)?,
+            items,
+            grain_ms: if below_a_second { 1 } else { 1000 },
         })
     }
 
@@ -66,6 +78,12 @@ impl Pattern {
     pub fn format(&self, ms: i64, zone: Zone) -> Result<String, String> {
         format::format(&self.items, ms, zone)
             .ok_or_else(|| format!("{ms} ms since 1970-01-01 is beyond the calendar"))
+    }
+
+    /// Times of one such span of milliseconds, counted from 1970-01-01 UTC, have the same text in one
+    /// zone.
+    pub fn grain_ms(&self) -> i64 {
+        self.grain_ms
     }
 
     /// The pattern as it was written.
@@ -100,6 +118,17 @@ enum Item {
         full: bool,
     },
     Optional(Vec<Item>),
+}
+
+impl Item {
+    /// Whether it writes one of these fields as a number.
+    fn has(&self, fields: &[Field]) -> bool {
+        match self {
+            Self::Number(number) => fields.contains(&number.field),
+            Self::Optional(items) => items.iter().any(|item| item.has(fields)),
+            _ => false,
+        }
+    }
 }
 
 /// A number in a pattern.

@@ -498,13 +498,17 @@ impl<T> Remembered<T> {
     }
 
     /// What `make` makes of `text`.
-    pub(super) fn of(&mut self, text: &str, make: impl FnOnce(&str) -> Option<T>) -> Option<&T> {
+    pub(super) fn of(
+        &mut self,
+        text: &str,
+        make: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<&mut T> {
         if self.fresh || self.of != text {
             self.of.clear();
             self.of.push_str(text);
             self.made = make(text);
             self.fresh = false;
         }
-        self.made.as_ref()
+        self.made.as_mut()
     }
 }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, Date32Array, Time32MillisecondArray, TimestampMillisecondArray,
+    ArrayRef, AsArray, Date32Array, StringBuilder, Time32MillisecondArray,
+    TimestampMillisecondArray,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Time32MillisecondType, TimeUnit, TimestampMillisecondType,
@@ -195,7 +196,7 @@ impl<'a> Zones<'a> {
             return Some(Zone::UTC);
         }
         let text = self.call.string(self.index).get(row)?;
-        self.made.of(text, |text| text.parse().ok()).copied()
+        Some(*self.made.of(text, |text| text.parse().ok())?)
     }
 }
 
@@ -212,7 +213,8 @@ fn parser<'a>(call: &'a Call<'a>) -> impl FnMut(usize) -> Option<i64> + 'a {
 }
 
 fn pattern_of<'a>(made: &'a mut Remembered<Pattern>, text: &str) -> Option<&'a Pattern> {
-    made.of(text, |text| Pattern::compile(text).ok())
+    let pattern = made.of(text, |text| Pattern::compile(text).ok())?;
+    Some(pattern)
 }
 
 fn days_of(mut ms: impl FnMut(usize) -> Option<i64>) -> impl FnMut(usize) -> Option<i32> {
@@ -223,11 +225,46 @@ fn days_of(mut ms: impl FnMut(usize) -> Option<i64>) -> impl FnMut(usize) -> Opt
 fn format(call: &Call<'_>, mut ms: impl FnMut(usize) -> Option<i64>) -> ArrayRef {
     let mut made = Remembered::new();
     let mut zones = Zones::new(call, 2);
-    call.strings(|row| {
-        let pattern = call.string(1).get(row)?;
-        let zone = zones.of(row)?;
-        pattern_of(&mut made, pattern)?.format(ms(row)?, zone).ok()
-    })
+    let mut texts = StringBuilder::with_capacity(call.rows, 0);
+    for row in 0..call.rows {
+        let mut of_row = || -> Option<(&str, Zone, i64)> {
+            Some((call.string(1).get(row)?, zones.of(row)?, ms(row)?))
+        };
+        texts.append_option(of_row().and_then(|(pattern, zone, ms)| {
+            made.of(pattern, Formatter::compile)?.format(ms, zone)
+        }));
+    }
+    Arc::new(texts.finish())
+}
+
+/// Writes times by a pattern. Keeps the last text: rows that follow each other are mostly of one
+/// second, and few patterns say more.
+struct Formatter {
+    pattern: Pattern,
+    text: String,
+    /// Of which times the text is: of that span of the pattern's grain, in that zone.
+    of: Option<(i64, Zone)>,
+}
+
+impl Formatter {
+    fn compile(pattern: &str) -> Option<Self> {
+        Some(Self {
+            pattern: Pattern::compile(pattern).ok()?,
+            text: String::new(),
+            of: None,
+        })
+    }
+
+    /// `None` for a time beyond the calendar.
+    fn format(&mut self, ms: i64, zone: Zone) -> Option<&str> {
+        let of = Some((ms.div_euclid(self.pattern.grain_ms()), zone));
+        if self.of != of {
+            self.of = None;
+            self.text = self.pattern.format(ms, zone).ok()?;
+            self.of = of;
+        }
+        Some(&self.text)
+    }
 }
 
 fn format_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
@@ -284,6 +321,43 @@ fn move_timestamp(call: &Call<'_>, sign: i64) -> Result<ArrayRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is kept from one row to the next must not be seen.
+    #[test]
+    fn formatting_rows_is_formatting_each() {
+        let zones = ["UTC", "Europe/Paris", "Asia/Kathmandu", "-03:30"];
+        let patterns = [
+            "yyyy-MM-dd HH:mm:ss",
+            "yyyy-MM-dd",
+            "ss[.SSS]",
+            "HH:mm:ss.SSSX",
+            "A",
+            "N",
+            "n",
+            "z VV O",
+            "EEEE MMM GG a h K k",
+        ];
+        // Around the ends of seconds and days, before and after 1970 and a change of offset.
+        let starts = [0, 1_698_541_200_000, -86_400_000, -2_524_000_000_000];
+        let times: Vec<i64> = starts
+            .iter()
+            .flat_map(|start| (-2_100..2_100).step_by(150).map(move |ms| start + ms))
+            .collect();
+        for text in patterns {
+            let mut formatter = Formatter::compile(text).unwrap();
+            let pattern = Pattern::compile(text).unwrap();
+            for zone in zones {
+                let zone: Zone = zone.parse().unwrap();
+                for ms in times.iter().copied().chain([i64::MAX, i64::MIN]) {
+                    assert_eq!(
+                        formatter.format(ms, zone),
+                        pattern.format(ms, zone).ok().as_deref(),
+                        "{text} {zone:?} {ms}"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn units_have_lengths_in_both_numbers() {
