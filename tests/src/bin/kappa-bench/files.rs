@@ -1,6 +1,7 @@
 //! Sinks of Parquet files beside a stream: against DataFusion's `COPY TO` of the same rows, several of
 //! them against one, and one of many directories.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -8,9 +9,10 @@ use arrow::datatypes::UInt64Type;
 use datafusion::config::TableParquetOptions;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::datasource::MemTable;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use kappa_storage::nexmark::Table;
 
+use crate::check::same;
 use crate::generated::{bids, generate, generation, one_core};
 use crate::measure::{Measured, Stretch, Took, reset_peak};
 use crate::query::{open, run, wait_for};
@@ -18,6 +20,9 @@ use crate::{Outcome, Place};
 
 /// Columns of the files among a bid's: auction, bidder, price, channel; and the time.
 const COLUMNS: [usize; 4] = [0, 1, 2, 3];
+
+/// Properties of a sink of a thousand directories.
+pub(crate) const DIRECTORIES: &str = ", PARTITION_BY = 'DIRECTORY'";
 
 /// All bids to Parquet.
 pub(crate) async fn measure(place: &Place) -> Outcome<Measured> {
@@ -45,12 +50,55 @@ pub(crate) async fn several(place: &Place, sinks: usize) -> Outcome<Measured> {
 /// To a thousand directories, all of which stay open.
 pub(crate) async fn directories(place: &Place) -> Outcome<Measured> {
     let rows = bids(place.events);
-    let took = through_sinks(place, 1, ", PARTITION_BY = 'DIRECTORY'").await?;
+    let took = through_sinks(place, 1, DIRECTORIES).await?;
     Ok(Measured::of(rows, took))
+}
+
+/// Each sink's files must hold the rows that the generator makes.
+pub(crate) async fn check(events: u64, sinks: usize, properties: &str) -> Outcome<()> {
+    let (_, data_dir) = write(&Place::local(events), sinks, properties).await?;
+    let context = context(bids(events), &[0, 1, 2, 3, Table::Bid.time_column()])?;
+    let theirs = context
+        .sql("SELECT auction, bidder, price, channel, \"dateTime\" FROM bid")
+        .await?
+        .collect()
+        .await?;
+    for number in 0..sinks {
+        let mut files = Vec::new();
+        parquet_files(&data_dir.join(format!("files-{number}")), &mut files)?;
+        let written = context
+            .read_parquet(files, ParquetReadOptions::default())
+            .await?
+            .select_columns(&["AUCTION", "BIDDER", "PRICE", "CHANNEL", "DATETIME"])?;
+        same(&written.collect().await?, &theirs)?;
+    }
+    Ok(std::fs::remove_dir_all(data_dir)?)
+}
+
+fn parquet_files(directory: &Path, found: &mut Vec<String>) -> Outcome<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            parquet_files(&path, found)?;
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "parquet")
+        {
+            found.push(path.display().to_string());
+        }
+    }
+    Ok(())
 }
 
 /// All bids to sinks of files that share what can be shared.
 async fn through_sinks(place: &Place, sinks: usize, properties: &str) -> Outcome<Took> {
+    let (took, data_dir) = write(place, sinks, properties).await?;
+    std::fs::remove_dir_all(data_dir)?;
+    Ok(took)
+}
+
+/// What it took, and the directory in which `files-0`, `files-1`, … are.
+async fn write(place: &Place, sinks: usize, properties: &str) -> Outcome<(Took, PathBuf)> {
     let rows = bids(place.events);
     let (engine, data_dir) = open(&Place::local(place.events), &[]).await?;
     let mut session = engine.session();
@@ -82,8 +130,7 @@ async fn through_sinks(place: &Place, sinks: usize, properties: &str) -> Outcome
     engine.flush().await?;
     let took = stretch.end()?;
     engine.shutdown().await?;
-    std::fs::remove_dir_all(data_dir)?;
-    Ok(took)
+    Ok((took, data_dir))
 }
 
 /// What DataFusion takes to copy the same rows from memory into a file.

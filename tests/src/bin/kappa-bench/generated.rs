@@ -10,8 +10,9 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use kappa_storage::nexmark::{Generator, Options, Rows, Table};
 
+use crate::check::same;
 use crate::measure::{Measured, Stretch, Took, reset_peak, size_mb};
-use crate::query::{open, run, wait_for};
+use crate::query::{open, rows, run, wait_for};
 use crate::{Outcome, Place};
 
 /// Rows of a batch.
@@ -63,6 +64,31 @@ pub(crate) fn one_core() -> SessionContext {
     )
 }
 
+/// The statement that makes the bids of so many events.
+fn stream(events: u64) -> String {
+    format!(
+        "CREATE STREAM BID (PRICE BIGINT) WITH (CONNECTOR = 'nexmark', TABLE = 'bid', EVENTS = \
+         {events})"
+    )
+}
+
+/// Count and sum per key.
+fn sums(keys: u64) -> String {
+    let key = format!("ROWOFFSET * {SPREAD} % {keys}");
+    format!(
+        "SELECT {key} AS K, COUNT(*) AS BIDS, SUM(PRICE) AS TOTAL FROM BID GROUP BY {key} EMIT \
+         CHANGES"
+    )
+}
+
+/// The same for DataFusion.
+fn batch_sums(keys: u64) -> String {
+    format!(
+        "SELECT number * {SPREAD} % {keys} AS k, COUNT(*) AS bids, SUM(price) AS total FROM bid \
+         GROUP BY number * {SPREAD} % {keys}"
+    )
+}
+
 /// Count and sum per key over generated bids, into a black hole.
 async fn kappa(place: &Place, keys: u64, properties: &[(&str, &str)]) -> Outcome<Measured> {
     let rows = bids(place.events);
@@ -75,15 +101,10 @@ async fn kappa(place: &Place, keys: u64, properties: &[(&str, &str)]) -> Outcome
     )
     .await?;
     let mut session = engine.session();
-    let stream = format!(
-        "CREATE STREAM BID (PRICE BIGINT) WITH (CONNECTOR = 'nexmark', TABLE = 'bid', EVENTS = {})",
-        place.events
-    );
-    run(&mut session, &[&stream]).await?;
-    let key = format!("ROWOFFSET * {SPREAD} % {keys}");
+    run(&mut session, &[&stream(place.events)]).await?;
     let sink = format!(
-        "CREATE SINK RESULT WITH (CONNECTOR = 'blackhole') AS SELECT {key} AS K, COUNT(*) AS BIDS, \
-         SUM(PRICE) AS TOTAL FROM BID GROUP BY {key} EMIT CHANGES"
+        "CREATE SINK RESULT WITH (CONNECTOR = 'blackhole') AS {}",
+        sums(keys)
     );
     reset_peak();
     let stretch = Stretch::begin()?;
@@ -124,12 +145,25 @@ pub(crate) fn context(rows: u64) -> Outcome<SessionContext> {
 async fn datafusion(rows: u64, keys: u64) -> Outcome<Took> {
     let context = context(rows)?;
     let stretch = Stretch::begin()?;
-    let question = format!(
-        "SELECT number * {SPREAD} % {keys} AS k, COUNT(*) AS bids, SUM(price) AS total FROM bid \
-         GROUP BY number * {SPREAD} % {keys}"
-    );
-    black_box(context.sql(&question).await?.collect().await?);
+    black_box(context.sql(&batch_sums(keys)).await?.collect().await?);
     stretch.end()
+}
+
+/// The answer over the bids of so many events must be DataFusion's.
+pub(crate) async fn check(events: u64, keys: u64, properties: &[(&str, &str)]) -> Outcome<()> {
+    let (engine, data_dir) = open(&Place::local(events), properties).await?;
+    let mut session = engine.session();
+    let view = format!("CREATE TABLE RESULT AS {}", sums(keys));
+    run(&mut session, &[&stream(events), &view]).await?;
+    engine.flush().await?;
+    let ours = rows(&mut session, "SELECT K, BIDS, TOTAL FROM RESULT").await?;
+    engine.shutdown().await?;
+    std::fs::remove_dir_all(data_dir)?;
+    let context = context(bids(events))?;
+    same(
+        &ours,
+        &context.sql(&batch_sums(keys)).await?.collect().await?,
+    )
 }
 
 /// A million keys, against DataFusion.

@@ -2,12 +2,16 @@
 
 use std::time::Instant;
 
+use crate::check::same;
 use crate::measure::{Measured, Stretch};
-use crate::query::{open, rows, run};
+use crate::query::{batch, open, rows, run};
 use crate::{Outcome, Place, bids};
 
 const VIEW: &str = "CREATE TABLE RESULT AS SELECT BIDDER, COUNT(*) AS BIDS, SUM(PRICE) AS TOTAL FROM \
                     BID GROUP BY BIDDER EMIT CHANGES";
+
+/// A question that takes all rows of the view.
+const ALL: &str = "SELECT COUNT(*), SUM(BIDS), SUM(TOTAL) FROM RESULT";
 
 async fn view(place: &Place) -> Outcome<(kappa_engine::Engine, std::path::PathBuf)> {
     let local = Place {
@@ -19,6 +23,35 @@ async fn view(place: &Place) -> Outcome<(kappa_engine::Engine, std::path::PathBu
     run(&mut engine.session(), &[bids::STREAM, VIEW]).await?;
     engine.flush().await?;
     Ok((engine, data_dir))
+}
+
+/// The view's rows, one by key and all, must be what DataFusion makes of the bids.
+pub(crate) async fn check(events: u64) -> Outcome<()> {
+    let (engine, data_dir) = view(&Place::local(events)).await?;
+    let mut session = engine.session();
+    let sums = "SELECT bidder, COUNT(*) AS bids, SUM(price) AS total FROM bid GROUP BY bidder";
+    let batch = batch(bids::batches(events)?)?;
+    let theirs = batch
+        .sql(&format!(
+            "SELECT COUNT(*), SUM(bids), SUM(total) FROM ({sums})"
+        ))
+        .await?;
+    same(&rows(&mut session, ALL).await?, &theirs.collect().await?)?;
+    for bidder in (0..100).map(bids::bidder) {
+        let ours = rows(&mut session, &by_bidder(bidder)).await?;
+        let theirs = batch
+            .sql(&format!(
+                "SELECT bids, total FROM ({sums}) WHERE bidder = {bidder}"
+            ))
+            .await?;
+        same(&ours, &theirs.collect().await?)?;
+    }
+    engine.shutdown().await?;
+    Ok(std::fs::remove_dir_all(data_dir)?)
+}
+
+fn by_bidder(bidder: i64) -> String {
+    format!("SELECT BIDS, TOTAL FROM RESULT WHERE BIDDER = {bidder}")
 }
 
 /// Rows by key, by so many tasks at once.
@@ -39,9 +72,7 @@ pub(crate) async fn by_key(place: &Place, tasks: u64) -> Outcome<Measured> {
                 let mut found = 0;
                 for number in 0..queries / tasks {
                     let bidder = bids::bidder((number * tasks + task) % events);
-                    let question =
-                        format!("SELECT BIDS, TOTAL FROM RESULT WHERE BIDDER = {bidder}");
-                    for batch in rows(&mut session, &question).await? {
+                    for batch in rows(&mut session, &by_bidder(bidder)).await? {
                         found += batch.num_rows();
                     }
                 }
@@ -69,12 +100,11 @@ pub(crate) async fn by_key(place: &Place, tasks: u64) -> Outcome<Measured> {
 pub(crate) async fn scan(place: &Place) -> Outcome<Measured> {
     let (engine, data_dir) = view(place).await?;
     let mut session = engine.session();
-    let question = "SELECT COUNT(*), SUM(BIDS), SUM(TOTAL) FROM RESULT";
     // Once, so that the blocks are in memory.
-    rows(&mut session, question).await?;
+    rows(&mut session, ALL).await?;
     let stretch = Stretch::begin()?;
     let started = Instant::now();
-    let answer = rows(&mut session, question).await?;
+    let answer = rows(&mut session, ALL).await?;
     let wall_s = started.elapsed().as_secs_f64();
     let took = stretch.end()?;
     let count = answer

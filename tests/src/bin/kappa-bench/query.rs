@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use kappa_engine::topic::FetchLimit;
 use kappa_engine::{Clock, Config, Engine, Response, Session, SystemClock};
 
+use crate::check::same;
 use crate::measure::{Measured, Stretch, Took, reset_peak, size_mb};
 use crate::{Outcome, Place, bids, process};
 
@@ -93,7 +93,7 @@ macro_rules! sums_batch {
     };
 }
 
-pub(crate) const QUERIES: [QueryBench; 11] = [
+pub(crate) const QUERIES: [QueryBench; 12] = [
     query(
         "q0",
         "pass-through of all columns",
@@ -168,6 +168,18 @@ pub(crate) const QUERIES: [QueryBench; 11] = [
         // A bidder is never quiet for ten seconds.
         "SELECT bidder % 100000 AS k, COUNT(*) AS bids FROM bid GROUP BY bidder % 100000",
     ),
+    QueryBench {
+        name: "latest_100k",
+        what: "latest price and channel per bidder, 100 k bidders",
+        mark: None,
+        select: "SELECT BIDDER % 100000 AS K, LATEST_BY_OFFSET(PRICE) AS PRICE, \
+                 LATEST_BY_OFFSET(CHANNEL) AS CHANNEL FROM BID GROUP BY BIDDER % 100000",
+        // One partition: in the order of the rows.
+        batch: "SELECT bidder % 100000 AS k, LAST_VALUE(price) AS price, LAST_VALUE(channel) AS \
+                channel FROM bid GROUP BY bidder % 100000",
+        properties: &[],
+        view: false,
+    },
     QueryBench {
         name: "view_100k",
         what: "count and sum per bidder into a view and its topic, 100 k bidders",
@@ -306,6 +318,7 @@ impl QueryBench {
         let columns = match self.name {
             "q0" => "AUCTION, BIDDER, PRICE, CHANNEL, DATETIME",
             "q2" => "AUCTION, PRICE",
+            "latest_100k" => "K, PRICE, CHANNEL",
             _ if self.select.contains("TOTAL") => "K, BIDS, TOTAL",
             _ => "K, BIDS",
         };
@@ -317,17 +330,7 @@ impl QueryBench {
             .await?
             .collect()
             .await?;
-        let (ours, theirs) = (sorted(&ours)?, sorted(&theirs)?);
-        match ours == theirs {
-            true => Ok(()),
-            false => Err(format!(
-                "{} gives {} rows, and the batch query {} others",
-                self.name,
-                ours.len(),
-                theirs.len()
-            )
-            .into()),
-        }
+        same(&ours, &theirs)
     }
 }
 
@@ -412,18 +415,4 @@ pub(crate) fn batch(batches: Vec<RecordBatch>) -> Outcome<SessionContext> {
     let table = MemTable::try_new(bids::schema(), vec![batches])?;
     context.register_table("bid", Arc::new(table))?;
     Ok(context)
-}
-
-/// Rows as sorted lines.
-fn sorted(batches: &[RecordBatch]) -> Outcome<Vec<String>> {
-    let text = pretty_format_batches(batches)?.to_string();
-    // Without the heading, whose names differ in case.
-    let mut lines: Vec<String> = text
-        .lines()
-        .filter(|line| line.starts_with('|'))
-        .skip(1)
-        .map(|line| line.split_whitespace().collect())
-        .collect();
-    lines.sort();
-    Ok(lines)
 }
