@@ -1,6 +1,6 @@
-//! Columnar accumulators: COUNT, SUM, AVG, MIN and MAX over primitive types.
+//! Columnar accumulators: which there are; COUNT, SUM, AVG, MIN and MAX over primitive types.
 //!
-//! The fast twin of `RowAccumulators`, which the tests below hold them to.
+//! The fast twin of `RowAccumulators`, to which `tests` holds them.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,18 +16,23 @@ use arrow::datatypes::{
 use datafusion::common::Result;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
-use super::{Slot, SlotAccumulator};
+use super::first_last::{self, End};
+use super::{Slot, SlotAccumulator, distinct};
 
 /// The native accumulator for `function`, where there is one.
 pub(super) fn create(
     function: &AggregateFunctionExpr,
     retractable: bool,
 ) -> Option<Box<dyn SlotAccumulator>> {
-    if function.is_distinct() || !function.order_bys().is_empty() {
+    if !function.order_bys().is_empty() {
         return None;
     }
     let arguments = function.expressions();
     let name = function.fun().name();
+    if function.is_distinct() {
+        let counted = name == "count" && arguments.len() == 1 && !retractable;
+        return counted.then(|| distinct::create(function)).flatten();
+    }
     if name == "count" && arguments.len() == 1 {
         return Some(Box::new(Count::default()));
     }
@@ -37,6 +42,8 @@ pub(super) fn create(
         ("sum", DataType::Float64) => Some(Box::new(Sum::<Float64Type>::default())),
         ("avg", DataType::Float64) => Some(Box::new(Average::default())),
         ("min" | "max", _) if !retractable => extreme(&result, name == "max"),
+        ("first_value", _) if !retractable => first_last::create(function, End::First),
+        ("last_value", _) if !retractable => first_last::create(function, End::Last),
         _ => None,
     }
 }
@@ -58,7 +65,11 @@ fn extreme(data_type: &DataType, largest: bool) -> Option<Box<dyn SlotAccumulato
 }
 
 /// Calls `apply(slot, row)` for each row that is not null.
-fn for_each_valid(slots: &[Slot], values: &dyn Array, mut apply: impl FnMut(usize, usize)) {
+pub(super) fn for_each_valid(
+    slots: &[Slot],
+    values: &dyn Array,
+    mut apply: impl FnMut(usize, usize),
+) {
     match values.nulls().filter(|nulls| nulls.null_count() > 0) {
         None => slots
             .iter()
