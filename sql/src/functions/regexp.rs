@@ -72,9 +72,23 @@ fn extract(call: &Call<'_>) -> Result<ArrayRef> {
     let text = call.string(1);
     let mut pattern = Remembered::new();
     Ok(call.strings(|row| {
-        let regex = pattern.of(call.string(0).get(row)?, compile)?;
-        let found = regex.captures(text.get(row)?)?.get(group(call, row)?)?;
-        Some(found.as_str())
+        let made = pattern.of(call.string(0).get(row)?, |pattern| {
+            let regex = compile(pattern)?;
+            let groups = regex.capture_locations();
+            Some((regex, groups))
+        });
+        let (regex, groups) = made?;
+        let text = text.get(row)?;
+        let range = match group(call, row)? {
+            // Where the groups are takes longer to find.
+            0 => regex.find(text)?.range(),
+            group => {
+                regex.captures_read(groups, text)?;
+                let (start, end) = groups.get(group)?;
+                start..end
+            }
+        };
+        Some(&text[range])
     }))
 }
 
