@@ -13,7 +13,8 @@ pub(crate) async fn measure(place: &Place, file: &Path) -> Outcome<Measured> {
     let Some((query, before)) = statements.split_last() else {
         return Err(format!("{} has no statement", file.display()).into());
     };
-    let (engine, data_dir) = open(place, &[]).await?;
+    // As much for state as Flink's RocksDB has there.
+    let (engine, data_dir) = open(place, &[("state.memory.mb", "2048")]).await?;
     let mut session = engine.session();
     run(&mut session, before).await?;
     reset_peak();
