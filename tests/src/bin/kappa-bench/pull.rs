@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::check::same;
-use crate::measure::{Measured, Stretch};
+use crate::measure::{Measured, Stretch, settled};
 use crate::query::{batch, open, rows, run};
 use crate::{Outcome, Place, bids};
 
@@ -102,6 +102,7 @@ pub(crate) async fn scan(place: &Place) -> Outcome<Measured> {
     let mut session = engine.session();
     // Once, so that the blocks are in memory.
     rows(&mut session, ALL).await?;
+    settled().await?;
     let stretch = Stretch::begin()?;
     let started = Instant::now();
     let answer = rows(&mut session, ALL).await?;
