@@ -232,7 +232,7 @@ impl<V: Values> Distinct<V> {
         let entry = self.places.entry(
             hash,
             |found| found.0 == slot && groups[slot as usize].has(found.1 as usize, value),
-            |found| hasher.hash_one((found.0, groups[found.0 as usize].get(found.1 as usize))),
+            |found| hash_of(groups, hasher, *found),
         );
         let Entry::Vacant(vacant) = entry else {
             return;
@@ -244,6 +244,11 @@ impl<V: Values> Distinct<V> {
         group.push(value);
         self.bytes = self.bytes + group.bytes() - before;
     }
+}
+
+/// The hash of a value that is there.
+fn hash_of<V: Values>(groups: &[V], hasher: &RandomState, (slot, place): (Slot, u32)) -> u64 {
+    hasher.hash_one((slot, groups[slot as usize].get(place as usize)))
 }
 
 impl<V: Values> SlotAccumulator for Distinct<V> {
@@ -291,6 +296,9 @@ impl<V: Values> SlotAccumulator for Distinct<V> {
     fn merge(&mut self, slots: &[Slot], state: &[ArrayRef]) -> Result<()> {
         let lists = state[0].as_list::<i32>();
         let values = V::of(lists.values().as_ref());
+        let (groups, hasher) = (&self.groups, &self.hasher);
+        self.places
+            .reserve(values.len(), |found| hash_of(groups, hasher, *found));
         for (slot, range) in slots.iter().zip(lists.value_offsets().windows(2)) {
             for row in (range[0] as usize..range[1] as usize).filter(|row| values.is_valid(*row)) {
                 self.insert(*slot, V::read(values, row));
@@ -312,6 +320,12 @@ impl<V: Values> SlotAccumulator for Distinct<V> {
                     entry.remove();
                 }
             }
+        }
+        if self.places.len() < self.places.capacity() / 4 {
+            let (groups, hasher) = (&self.groups, &self.hasher);
+            self.places.shrink_to(self.places.len() * 2, |found| {
+                hash_of(groups, hasher, *found)
+            });
         }
     }
 
