@@ -39,14 +39,13 @@ pid_of() {
     echo "${pid}"
 }
 
-# runs PID START
-runs() { [[ $(process_start "$1") == "$2" && $(process_state "$1") != Z ]]; }
-
-process_state() {
-    local stat
+# runs PID START: by one look. With two, one that had ended and whose exit status was asked for in
+# between counted as running, and `start` left it at that.
+runs() {
+    local stat fields
     stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
-    stat=${stat##*) }
-    echo "${stat:0:1}"
+    read -ra fields <<<"${stat##*) }"
+    [[ ${fields[19]} == "$2" && ${fields[0]} != Z ]]
 }
 
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
