@@ -2,9 +2,10 @@
 //!
 //! DataFusion's `GroupsAccumulator` gives its state away when it is asked for a result, which suits
 //! a batch query that asks once; a continuous query asks at every step. So there are two
-//! implementations of [`SlotAccumulator`]: [`native`] ones, columnar, for the commonest functions
-//! over primitive types, [`distinct`] counts, and the [`first_last`] value, and [`RowAccumulators`], which holds one of DataFusion's row accumulators
-//! a group and serves every other function (docs/design/aggregation.md).
+//! implementations of [`SlotAccumulator`]: columnar ones, for the commonest functions over primitive
+//! types ([`native`]), [`distinct`] counts and the [`first_last`] value, and [`RowAccumulators`], which
+//! holds one of DataFusion's row accumulators a group and serves every other function
+//! (docs/design/aggregation.md).
 
 mod distinct;
 mod first_last;

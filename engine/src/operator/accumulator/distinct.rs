@@ -197,8 +197,8 @@ impl Values for Texts {
 
 fn too_many() -> datafusion::error::DataFusionError {
     exec_datafusion_err!(
-        "COUNT(DISTINCT …): more than 2 GiB of values changed since the last commit; commit more \
-         often (commit.interval.ms) or count fewer values"
+        "COUNT(DISTINCT …): the groups that changed since the last commit have more than 2 GiB of \
+         values; commit more often (commit.interval.ms) or set state.memory.mb below 2048"
     )
 }
 

@@ -24,7 +24,7 @@ pub(super) fn create(
     let of = function.field().data_type().clone();
     let nulls = !function.ignore_nulls();
     Some(match of {
-        DataType::Boolean => Box::new(FirstLast::<Booleans>::new(of, end, nulls)),
+        DataType::Boolean => Box::new(FirstLast::<Copied<BooleanArray>>::new(of, end, nulls)),
         DataType::Int32 => Box::new(FirstLast::<Numbers<Int32Type>>::new(of, end, nulls)),
         DataType::Int64 => Box::new(FirstLast::<Numbers<Int64Type>>::new(of, end, nulls)),
         DataType::Float64 => Box::new(FirstLast::<Numbers<Float64Type>>::new(of, end, nulls)),
@@ -69,28 +69,73 @@ trait Cells: Debug + Default + Send {
     fn size(&self) -> usize;
 }
 
-#[derive(Debug)]
-struct Numbers<T: ArrowPrimitiveType>(Vec<Option<T::Native>>);
+/// A column whose values are copied.
+trait Column: Array {
+    type Item: Copy + Debug + Send;
 
-impl<T: ArrowPrimitiveType> Default for Numbers<T> {
+    fn of(array: &dyn Array) -> &Self;
+
+    fn item(&self, row: usize) -> Self::Item;
+
+    fn gather(values: impl Iterator<Item = Option<Self::Item>>, of: &DataType) -> ArrayRef;
+}
+
+impl<T: ArrowPrimitiveType> Column for PrimitiveArray<T> {
+    type Item = T::Native;
+
+    fn of(array: &dyn Array) -> &Self {
+        array.as_primitive()
+    }
+
+    fn item(&self, row: usize) -> T::Native {
+        self.value(row)
+    }
+
+    fn gather(values: impl Iterator<Item = Option<T::Native>>, of: &DataType) -> ArrayRef {
+        Arc::new(values.collect::<Self>().with_data_type(of.clone()))
+    }
+}
+
+impl Column for BooleanArray {
+    type Item = bool;
+
+    fn of(array: &dyn Array) -> &Self {
+        array.as_boolean()
+    }
+
+    fn item(&self, row: usize) -> bool {
+        self.value(row)
+    }
+
+    fn gather(values: impl Iterator<Item = Option<bool>>, _of: &DataType) -> ArrayRef {
+        Arc::new(values.collect::<Self>())
+    }
+}
+
+#[derive(Debug)]
+struct Copied<A: Column>(Vec<Option<A::Item>>);
+
+type Numbers<T> = Copied<PrimitiveArray<T>>;
+
+impl<A: Column> Default for Copied<A> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T: ArrowPrimitiveType + Debug> Cells for Numbers<T> {
-    type Array = PrimitiveArray<T>;
+impl<A: Column> Cells for Copied<A> {
+    type Array = A;
 
-    fn of(array: &dyn Array) -> &Self::Array {
-        array.as_primitive()
+    fn of(array: &dyn Array) -> &A {
+        A::of(array)
     }
 
     fn resize(&mut self, len: usize) {
         self.0.resize(len, None);
     }
 
-    fn set(&mut self, slot: usize, array: &Self::Array, row: usize) {
-        self.0[slot] = array.is_valid(row).then(|| array.value(row));
+    fn set(&mut self, slot: usize, array: &A, row: usize) {
+        self.0[slot] = array.is_valid(row).then(|| array.item(row));
     }
 
     fn clear(&mut self, slot: usize) {
@@ -98,45 +143,11 @@ impl<T: ArrowPrimitiveType + Debug> Cells for Numbers<T> {
     }
 
     fn gather(&self, slots: &[Slot], of: &DataType) -> ArrayRef {
-        let values = slots.iter().map(|slot| self.0[*slot as usize]);
-        let array: PrimitiveArray<T> = values.collect();
-        Arc::new(array.with_data_type(of.clone()))
+        A::gather(slots.iter().map(|slot| self.0[*slot as usize]), of)
     }
 
     fn size(&self) -> usize {
-        self.0.capacity() * size_of::<Option<T::Native>>()
-    }
-}
-
-#[derive(Debug, Default)]
-struct Booleans(Vec<Option<bool>>);
-
-impl Cells for Booleans {
-    type Array = BooleanArray;
-
-    fn of(array: &dyn Array) -> &Self::Array {
-        array.as_boolean()
-    }
-
-    fn resize(&mut self, len: usize) {
-        self.0.resize(len, None);
-    }
-
-    fn set(&mut self, slot: usize, array: &Self::Array, row: usize) {
-        self.0[slot] = array.is_valid(row).then(|| array.value(row));
-    }
-
-    fn clear(&mut self, slot: usize) {
-        self.0[slot] = None;
-    }
-
-    fn gather(&self, slots: &[Slot], _of: &DataType) -> ArrayRef {
-        let values = slots.iter().map(|slot| self.0[*slot as usize]);
-        Arc::new(values.collect::<BooleanArray>())
-    }
-
-    fn size(&self) -> usize {
-        self.0.capacity() * size_of::<Option<bool>>()
+        self.0.capacity() * size_of::<Option<A::Item>>()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::query::QUERIES;
 use crate::{Outcome, files, generated, joins, pull, workers};
 
 /// What can be checked: the queries over the topic of bids, and these. `decode_…` compare with
-/// arrow-json whenever they run; what is left has no rows for an answer.
+/// arrow-json whenever they run; what is left does as one of these, or has no rows for an answer.
 const OTHERS: [&str; 8] = [
     "gen_1m",
     "keys_10m",

@@ -287,14 +287,14 @@ fn main() -> Outcome<()> {
                 bootstrap: Some((*servers).to_owned()),
                 events: events.parse()?,
             };
-            runtime()?.block_on(fill(&place))
+            runtime()?.block_on(fill(&place, false))
         }
         ["nexmark", "--bootstrap-servers", servers, "--bids", bids] => {
             let place = Place {
                 bootstrap: Some((*servers).to_owned()),
                 events: bids.parse()?,
             };
-            runtime()?.block_on(fill_nexmark(&place))
+            runtime()?.block_on(fill(&place, true))
         }
         [
             "kafka",
@@ -321,16 +321,12 @@ fn wanted(names: &[&str], name: &str) -> bool {
     names.is_empty() || names.contains(&name)
 }
 
-async fn fill(place: &Place) -> Outcome<()> {
+async fn fill(place: &Place, nexmark: bool) -> Outcome<()> {
     let (engine, data_dir) = query::open(place, &[]).await?;
-    bids::fill(engine.topics(), place.events, 1).await?;
-    engine.shutdown().await?;
-    Ok(std::fs::remove_dir_all(data_dir)?)
-}
-
-async fn fill_nexmark(place: &Place) -> Outcome<()> {
-    let (engine, data_dir) = query::open(place, &[]).await?;
-    bids::fill_nexmark(engine.topics(), place.events).await?;
+    match nexmark {
+        true => bids::fill_nexmark(engine.topics(), place.events).await?,
+        false => bids::fill(engine.topics(), place.events, 1).await?,
+    }
     engine.shutdown().await?;
     Ok(std::fs::remove_dir_all(data_dir)?)
 }
