@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::property::Properties;
 use crate::sink::writer::WriterOptions;
+use crate::state::StateLayout;
 
 /// A relation, and where its view's rows are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub(crate) struct StoredQuery {
     /// First of its state tables, and their number.
     pub(crate) first_table: u32,
     pub(crate) tables: u32,
+    #[serde(default)]
+    pub(crate) layout: StateLayout,
     /// Properties of the session that made it.
     pub(crate) properties: Properties,
     pub(crate) paused: bool,
@@ -65,6 +68,8 @@ pub(crate) struct StoredFeed {
     /// First of its state tables, and their number.
     pub(crate) first_table: u32,
     pub(crate) tables: u32,
+    #[serde(default)]
+    pub(crate) layout: StateLayout,
     /// Properties of the session that made it.
     pub(crate) properties: Properties,
 }

@@ -18,6 +18,7 @@ pub(crate) mod slot_rows;
 pub(crate) mod windows;
 
 use std::fmt::Debug;
+use std::ops::Add;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result};
@@ -50,8 +51,8 @@ pub(crate) trait Operator: Debug + Send {
         Ok(())
     }
 
-    /// Memory held, in bytes.
-    fn size(&self) -> usize;
+    /// Memory of the state.
+    fn memory(&self) -> Memory;
 
     /// Late rows by window start since the last call.
     fn take_late(&mut self) -> Late {
@@ -59,10 +60,43 @@ pub(crate) trait Operator: Debug + Send {
     }
 }
 
-/// Memory of state, and what writing all of it takes as rows: encoded in a commit, and in RocksDB's
-/// memory. State that is in a log will be rows one day.
-pub(crate) fn footprint(bytes: usize) -> usize {
-    bytes.saturating_mul(5) / 2
+/// Memory of state, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// What it takes.
+    pub(crate) held: usize,
+    /// The same, and what writing it will take.
+    pub(crate) footprint: usize,
+}
+
+impl Memory {
+    /// That of state all of which a commit may write as rows: encoded in the commit, and in RocksDB's
+    /// memory. State that is in a log will be rows one day.
+    pub(crate) fn of_rows(held: usize) -> Self {
+        Self {
+            held,
+            footprint: held.saturating_mul(5) / 2,
+        }
+    }
+
+    /// Without a part of it.
+    pub(crate) fn without(self, part: Self) -> Self {
+        Self {
+            held: self.held.saturating_sub(part.held),
+            footprint: self.footprint.saturating_sub(part.footprint),
+        }
+    }
+}
+
+impl Add for Memory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            held: self.held + other.held,
+            footprint: self.footprint.saturating_add(other.footprint),
+        }
+    }
 }
 
 /// A storage error inside an operator.

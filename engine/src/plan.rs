@@ -27,14 +27,16 @@ use parking_lot::Mutex;
 pub(crate) use leaf::{Leaf, LeafExec};
 pub(crate) use source_node::{partitioned_properties, source_node, source_properties};
 
-use crate::operator::aggregate::{AggregateSpec, GroupAggregate, SessionAggregate};
+use crate::operator::aggregate::{
+    AggregateSpec, AggregateTables, GroupAggregate, SessionAggregate,
+};
 use crate::operator::changelog::Changelog;
 use crate::operator::exec::OperatorExec;
 use crate::operator::join::StreamTableJoin;
 use crate::operator::keyed_rows::KeyedRows;
 use crate::operator::windows::Hopping;
 use crate::operator::{Operator, storage_error};
-use crate::state::StateTable;
+use crate::state::{StateLayout, StateTable};
 
 /// A continuous query ready to run.
 #[derive(Debug)]
@@ -54,6 +56,7 @@ pub(crate) struct StatePlace {
     pub(crate) store: Arc<Store>,
     /// The first of the query's table ids; they follow each other in plan order.
     pub(crate) first_table: u32,
+    pub(crate) layout: StateLayout,
     /// Whether nothing of it is ever committed (push queries).
     pub(crate) transient: bool,
 }
@@ -174,7 +177,7 @@ impl Planner {
             .iter()
             .map(|expr| {
                 LoweredAggregateBuilder::new(
-                    expr,
+                    &with_filter(expr),
                     exprs.schema,
                     &physical_schema,
                     exprs.session.execution_props(),
@@ -197,36 +200,75 @@ impl Planner {
         };
         let table = self.table()?;
         let inputs = vec![Arc::clone(input)];
-        match node.window {
+        let window = match node.window {
             Some(WindowSpec::Session {
                 gap_ms, grace_ms, ..
             }) => {
                 let operator =
                     SessionAggregate::try_new(spec, gap_ms, grace_ms, table, &physical_schema)?;
-                Ok(self.exec(title, inputs, operator, schema))
+                return Ok(self.exec(title, inputs, operator, schema));
             }
             Some(WindowSpec::Hopping {
                 size_ms,
                 advance_ms,
                 grace_ms,
                 ..
-            }) => {
-                let window = Hopping {
-                    size_ms,
-                    advance_ms,
-                    grace_ms,
-                };
-                let index = emit_final.then(|| self.table()).transpose()?;
-                let operator =
-                    GroupAggregate::try_new(spec, Some(window), table, index, &physical_schema)?;
-                Ok(self.exec(title, inputs, operator, schema))
-            }
-            None => {
-                let operator = GroupAggregate::try_new(spec, None, table, None, &physical_schema)?;
-                Ok(self.exec(title, inputs, operator, schema))
-            }
-        }
+            }) => Some(Hopping {
+                size_ms,
+                advance_ms,
+                grace_ms,
+            }),
+            None => None,
+        };
+        let has_values =
+            self.place.layout == StateLayout::ValueRows && spec.counts_distinct_values();
+        let tables = AggregateTables {
+            groups: table,
+            final_index: (emit_final && window.is_some())
+                .then(|| self.table())
+                .transpose()?,
+            values: has_values.then(|| self.table()).transpose()?,
+        };
+        let operator = GroupAggregate::try_new(spec, window, tables, &physical_schema)?;
+        Ok(self.exec(title, inputs, operator, schema))
     }
+}
+
+/// COUNT(DISTINCT CASE WHEN condition THEN column END) as COUNT(DISTINCT column) with a filter, so that
+/// functions that differ by the condition only share the column's values.
+fn with_filter(expr: &Expr) -> Expr {
+    let (expr, name) = match expr {
+        Expr::Alias(alias) => (alias.expr.as_ref(), Some(&alias.name)),
+        _ => (expr, None),
+    };
+    let mut rewritten = expr.clone();
+    if let Expr::AggregateFunction(function) = &mut rewritten
+        && let params = &mut function.params
+        && params.distinct
+        && function.func.name() == "count"
+        && let [Expr::Case(case)] = params.args.as_mut_slice()
+        && case.expr.is_none()
+        && case.else_expr.as_deref().is_none_or(is_null)
+        && let [(condition, value)] = case.when_then_expr.as_slice()
+        // Nothing that the condition may guard against an error.
+        && let Expr::Column(_) = value.as_ref()
+    {
+        let condition = condition.as_ref().clone();
+        let filter = match params.filter.take() {
+            None => condition,
+            Some(filter) => filter.and(condition),
+        };
+        params.args = vec![value.as_ref().clone()];
+        params.filter = Some(Box::new(filter));
+    }
+    match name {
+        Some(name) => rewritten.alias(name),
+        None => rewritten,
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if value.is_null())
 }
 
 fn fields(

@@ -15,6 +15,23 @@ const PREFIX: usize = 5;
 /// Bytes of a window start at the end of a windowed table's key.
 pub(crate) const WINDOW: usize = 8;
 
+/// How operators lay their state out. What a query once wrote stays as it is, so its layout is stored
+/// with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StateLayout {
+    /// The values of COUNT(DISTINCT …) are part of their group's row: up to format 2 of the data
+    /// directory.
+    #[default]
+    ValuesInGroups,
+    /// They have a table of their own.
+    ValueRows,
+}
+
+impl StateLayout {
+    /// That of new queries.
+    pub(crate) const LATEST: Self = Self::ValueRows;
+}
+
 /// One state table of one query. Clones are the same table.
 #[derive(Clone)]
 pub(crate) struct StateTable {
@@ -105,10 +122,26 @@ impl StateTable {
         key::push_state_key(out, self.id, row, window);
     }
 
+    /// Appends the key of a part of another table's row to `out`, see [`key::push_part_key`].
+    pub(crate) fn push_part_key(
+        &self,
+        out: &mut Vec<u8>,
+        row: &[u8],
+        windowed: bool,
+        part: (u8, &[u8]),
+    ) {
+        key::push_part_key(out, self.id, row, windowed, part);
+    }
+
     /// The key columns' bytes in a state key.
     pub(crate) fn row_of_key(key: &[u8], windowed: bool) -> &[u8] {
-        let end = key.len() - if windowed { WINDOW } else { 0 };
-        key.get(PREFIX..end).unwrap_or_default()
+        let key = Self::without_window(key, windowed);
+        key.get(PREFIX..).unwrap_or_default()
+    }
+
+    /// A state key without its window, if it has one.
+    pub(crate) fn without_window(key: &[u8], windowed: bool) -> &[u8] {
+        &key[..key.len() - if windowed { WINDOW } else { 0 }]
     }
 
     /// A key without window with one put behind it.

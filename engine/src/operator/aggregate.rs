@@ -4,9 +4,11 @@
 //! ```text
 //! state table: [table][vnode][group columns][window start, if windowed] -> [row time, states …]
 //! log:         rows of the state table of a commit in which most groups changed        (log.rs)
+//! values:      [table][vnode][group columns][…][value] -> what has counted it (distinct_values.rs)
 //! final index: [table][0][window start][state key]                      -> []      (EMIT FINAL)
 //! ```
 
+mod distinct_values;
 pub(crate) mod functions;
 mod log;
 mod pane;
@@ -33,7 +35,7 @@ use self::pane::{Input, Pane};
 use super::accumulator::Slot;
 use super::groups::{Groups, one_zero};
 use super::windows::{Hopping, Late};
-use super::{ENCODED_ROWS, Operator, footprint, storage_error};
+use super::{ENCODED_ROWS, Memory, Operator, storage_error};
 use crate::key_order::sort_by_key;
 use crate::state::{Marks, StateTable};
 
@@ -82,12 +84,31 @@ impl AggregateSpec {
         Ok(array.as_primitive::<Int64Type>().clone())
     }
 
+    /// Whether there are values of COUNT(DISTINCT …) that a table can have.
+    pub(crate) fn counts_distinct_values(&self) -> bool {
+        let counted = |lowered| distinct_values::counted_value(lowered, self.op.is_some());
+        self.aggregates
+            .iter()
+            .any(|lowered| counted(lowered).is_some())
+    }
+
     /// The rows' change kinds.
     pub(super) fn ops(&self, batch: &RecordBatch) -> Result<Option<Int8Array>> {
         let Some(op) = &self.op else { return Ok(None) };
         let array = op.evaluate(batch)?.into_array(batch.num_rows())?;
         Ok(Some(array.as_primitive::<Int8Type>().clone()))
     }
+}
+
+/// Where an aggregation's state is.
+#[derive(Debug)]
+pub(crate) struct AggregateTables {
+    /// The groups.
+    pub(crate) groups: StateTable,
+    /// With EMIT FINAL: the windows whose rows are still to be emitted.
+    pub(crate) final_index: Option<StateTable>,
+    /// The values of COUNT(DISTINCT …), where they are not part of the groups' state.
+    pub(crate) values: Option<StateTable>,
 }
 
 /// The operator.
@@ -97,6 +118,7 @@ pub(crate) struct GroupAggregate {
     window: Option<Hopping>,
     table: StateTable,
     final_index: Option<StateTable>,
+    values: Option<StateTable>,
     /// What panes are made of.
     groups: Groups,
     functions: Arc<Functions>,
@@ -105,8 +127,8 @@ pub(crate) struct GroupAggregate {
     /// Which of them the step has touched, and which have changed since the last commit.
     touched: BTreeSet<i64>,
     dirty: BTreeSet<i64>,
-    /// Memory of all panes.
-    bytes: usize,
+    /// Of all panes.
+    memory: Memory,
     /// Largest row time seen.
     stream_time: i64,
     /// Largest window start in the state table: it has nothing of later windows.
@@ -131,17 +153,25 @@ impl GroupAggregate {
     pub(crate) fn try_new(
         spec: AggregateSpec,
         window: Option<Hopping>,
-        table: StateTable,
-        final_index: Option<StateTable>,
+        tables: AggregateTables,
         input: &arrow::datatypes::Schema,
     ) -> Result<Self> {
+        let AggregateTables {
+            groups: table,
+            final_index,
+            values,
+        } = tables;
         let fields = spec
             .group
             .iter()
             .map(|expr| expr.return_field(input))
             .collect::<Result<Vec<_>>>()?;
         let groups = Groups::try_new(&fields, table.clone())?;
-        let functions = Arc::new(Functions::try_new(&spec.aggregates, spec.op.is_some())?);
+        let functions = Arc::new(Functions::try_new(
+            &spec.aggregates,
+            spec.op.is_some(),
+            values.as_ref(),
+        )?);
         let marks = table.marks().map_err(storage_error)?;
         let mut pending = BTreeSet::new();
         if let Some(index) = &final_index {
@@ -155,12 +185,13 @@ impl GroupAggregate {
             complete: table.is_new(),
             table,
             final_index,
+            values,
             groups,
             functions,
             panes: BTreeMap::new(),
             touched: BTreeSet::new(),
             dirty: BTreeSet::new(),
-            bytes: 0,
+            memory: Memory::default(),
             stream_time: marks.stream_time,
             stored_window_max: marks.window_max,
             log: Log::default(),
@@ -216,7 +247,7 @@ impl GroupAggregate {
             changed: 0,
             changed_or_logged: 0,
             row_bytes: 0,
-            memory: footprint(self.bytes),
+            memory: self.memory.footprint,
         };
         for pane in self.panes.values() {
             let (len, changed) = (pane.len(), pane.changed());
@@ -245,6 +276,25 @@ impl GroupAggregate {
                 (pane, slots)
             })
             .collect()
+    }
+
+    /// Writes the values of COUNT(DISTINCT …) that changed.
+    fn flush_values(&mut self, commit: &mut Commit) {
+        if self.values.is_none() {
+            return;
+        }
+        let mut changed = Vec::new();
+        for (start, pane) in &mut self.panes {
+            if self.dirty.contains(start) {
+                self.memory = self.memory.without(pane.memory());
+                changed.push(pane);
+            }
+        }
+        let values = changed.iter_mut().flat_map(|pane| pane.distinct_values());
+        distinct_values::write(values.collect(), commit);
+        for pane in changed {
+            self.memory = self.memory + pane.memory();
+        }
     }
 
     /// Writes groups as a file of the log.
@@ -339,13 +389,13 @@ impl GroupAggregate {
                     self.table.clone(),
                     later || self.complete,
                 )?;
-                self.bytes += pane.size();
+                self.memory = self.memory + pane.memory();
                 entry.insert(pane)
             }
         };
-        let before = pane.size();
+        let before = pane.memory();
         let done = act(pane, &self.spec);
-        self.bytes = self.bytes.saturating_sub(before) + pane.size();
+        self.memory = self.memory.without(before) + pane.memory();
         done
     }
 
@@ -465,6 +515,7 @@ impl Operator for GroupAggregate {
         if let (true, Some(last)) = (self.window.is_some(), self.dirty.last()) {
             self.stored_window_max = self.stored_window_max.max(*last);
         }
+        self.flush_values(commit);
         match self.way(memory_max) {
             Way::Rows => self.flush_to_rows(commit, false)?,
             Way::Append => self.flush_to_log(commit, false)?,
@@ -486,17 +537,21 @@ impl Operator for GroupAggregate {
 
     fn committed(&mut self, memory_max: usize) -> Result<()> {
         self.table.set_written();
-        self.table.expire(self.marks().horizon);
+        let horizon = self.marks().horizon;
+        self.table.expire(horizon);
+        if let Some(values) = &self.values {
+            values.expire(horizon);
+        }
         self.release()?;
         // What the log has stays in memory; the next commit folds it.
-        if footprint(self.bytes) > memory_max && self.log.files.is_empty() {
+        if self.memory.footprint > memory_max && self.log.files.is_empty() {
             self.log.outgrown = true;
             // The oldest windows first: they are the least likely to get more rows.
             self.complete = false;
-            while footprint(self.bytes) > memory_max / 2
+            while self.memory.footprint > memory_max / 2
                 && let Some((_, pane)) = self.panes.pop_first()
             {
-                self.bytes = self.bytes.saturating_sub(pane.size());
+                self.memory = self.memory.without(pane.memory());
             }
         }
         Ok(())
@@ -511,13 +566,13 @@ impl Operator for GroupAggregate {
             && window.is_over(*entry.key(), self.stream_time)
         {
             self.dirty.remove(entry.key());
-            self.bytes = self.bytes.saturating_sub(entry.remove().size());
+            self.memory = self.memory.without(entry.remove().memory());
         }
         Ok(())
     }
 
-    fn size(&self) -> usize {
-        self.bytes
+    fn memory(&self) -> Memory {
+        self.memory
     }
 
     fn take_late(&mut self) -> Late {

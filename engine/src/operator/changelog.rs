@@ -10,10 +10,10 @@ use datafusion::physical_expr::PhysicalExpr;
 use kappa_sql::column;
 use kappa_storage::store::Commit;
 
-use super::Operator;
 use super::accumulator::Slot;
 use super::keyed_rows::KeyedRows;
 use super::slot_rows::{Place, SlotRows};
+use super::{Memory, Operator};
 
 /// The operator. Output has the columns of the input; the change kind is ours.
 #[derive(Debug)]
@@ -131,10 +131,10 @@ impl Operator for Changelog {
         self.rows.committed(memory_max)
     }
 
-    fn size(&self) -> usize {
-        self.rows.size()
-            + self.is_touched.capacity()
+    fn memory(&self) -> Memory {
+        let touched = self.is_touched.capacity()
             + self.touched.capacity() * size_of::<(Slot, Place)>()
-            + self.slots.capacity() * size_of::<Slot>()
+            + self.slots.capacity() * size_of::<Slot>();
+        Memory::of_rows(self.rows.size() + touched)
     }
 }

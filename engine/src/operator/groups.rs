@@ -31,6 +31,24 @@ pub(crate) fn one_zero(column: ArrayRef) -> ArrayRef {
     }
 }
 
+/// The first row of each new key, in the order of the keys' numbers. `numbers` has the rows' keys; those
+/// from `known` up to `len` are new.
+pub(crate) fn first_rows(numbers: &[usize], known: usize, len: usize) -> Vec<u32> {
+    if len == known {
+        return Vec::new();
+    }
+    let mut first = vec![u32::MAX; len - known];
+    for (row, number) in numbers.iter().enumerate() {
+        // Numbers are given out in row order, but for keys of one hash.
+        if let Some(place) = number.checked_sub(known)
+            && first[place] == u32::MAX
+        {
+            first[place] = row as u32;
+        }
+    }
+    first
+}
+
 /// What finds a key's slot.
 enum Index {
     Hash {
@@ -127,20 +145,10 @@ impl Groups {
             self.hash(window.is_some())?;
         }
         if let Index::Hash { values, .. } = &mut self.index {
-            let mut next = self.len;
             self.interned.clear();
             values.intern(columns, &mut self.interned)?;
             slots.extend(self.interned.iter().map(|slot| *slot as Slot));
-            if values.len() > next {
-                for (row, slot) in self.interned.iter().enumerate() {
-                    // Slots are given out in row order, so a new group's first row is where its
-                    // slot is the next one.
-                    if *slot == next {
-                        first_rows.push(row as u32);
-                        next += 1;
-                    }
-                }
-            }
+            first_rows = self::first_rows(&self.interned, self.len, values.len());
         }
         if !first_rows.is_empty() {
             self.add_keys(columns, window, &first_rows)?;

@@ -13,10 +13,10 @@ use kappa_sql::column;
 use kappa_sql::node::StreamTableJoinType;
 use kappa_storage::store::Commit;
 
-use super::Operator;
 use super::accumulator::Slot;
 use super::keyed_rows::KeyedRows;
 use super::slot_rows::{Place, SlotRows};
+use super::{Memory, Operator};
 
 /// Number of the table's input: it is read before the stream's.
 pub(crate) const TABLE: usize = 0;
@@ -236,8 +236,8 @@ impl Operator for StreamTableJoin {
         self.rows.committed(memory_max)
     }
 
-    fn size(&self) -> usize {
-        self.rows.size() + self.changes.capacity() * size_of::<Change>()
+    fn memory(&self) -> Memory {
+        Memory::of_rows(self.rows.size() + self.changes.capacity() * size_of::<Change>())
     }
 }
 

@@ -19,7 +19,7 @@ use kappa_storage::store::Commit;
 use super::accumulator::Slot;
 use super::groups::Groups;
 use super::slot_rows::{Gather, Place, SlotRows};
-use super::{ENCODED_ROWS, footprint, storage_error};
+use super::{ENCODED_ROWS, Memory, storage_error};
 use crate::key_order::sort_by_key;
 use crate::state::StateTable;
 
@@ -214,7 +214,7 @@ impl KeyedRows {
     /// included.
     pub(crate) fn committed(&mut self, memory_max: usize) -> Result<()> {
         self.table.set_written();
-        if footprint(self.size()) > memory_max {
+        if Memory::of_rows(self.size()).footprint > memory_max {
             self.keys = self.keys.fresh()?;
             self.rows.clear();
             self.dirty = Vec::new();

@@ -30,7 +30,7 @@ use super::workers::{self, Workers};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::meta_entry::MetaEntry;
-use crate::operator::footprint;
+use crate::operator::Memory;
 use crate::operator::windows::Late;
 use crate::plan::{Leaf, StepPlan};
 use crate::sink::output::OutboxOutput;
@@ -246,7 +246,7 @@ impl Runner {
     /// Whether what was done must be committed now.
     fn is_due(&self, now_ms: i64) -> bool {
         (now_ms >= self.due_ms() && self.inflight.is_none())
-            || self.footprint() > self.limits.memory_max
+            || self.memory().footprint > self.limits.memory_max
             || matches!(&self.target, Target::Outbox(output) if output.is_full())
     }
 
@@ -318,7 +318,7 @@ impl Runner {
             .store(self.progress.late, Ordering::Relaxed);
         self.status
             .memory
-            .store(self.size() as u64, Ordering::Relaxed);
+            .store(self.memory().held as u64, Ordering::Relaxed);
         let took_us = self.clock.monotonic_us().saturating_sub(began_us);
         self.status.steps.add(took_us);
         Ok(step.taken.rows)
@@ -546,7 +546,7 @@ impl Runner {
     fn has_room(&self, step: &Step) -> bool {
         step.taken.rows < self.limits.step_rows_max
             && self.clock.monotonic_ms() < step.until_ms
-            && self.footprint() <= self.limits.memory_max
+            && self.memory().footprint <= self.limits.memory_max
             && match &self.target {
                 Target::Subscriber(subscriber) => !subscriber.ended() && !subscriber.is_full(),
                 Target::Outbox(output) => !output.is_full(),
@@ -632,7 +632,7 @@ impl Runner {
     fn commits_beside(&self) -> bool {
         !matches!(self.target, Target::Subscriber(_))
             && self.commits_unsettled < COMMITS_UNSETTLED_MAX
-            && self.footprint() + self.commit_bytes <= self.limits.memory_max
+            && self.memory().footprint + self.commit_bytes <= self.limits.memory_max
     }
 
     /// Puts the epoch together, and starts writing it.
@@ -718,16 +718,11 @@ impl Runner {
         Ok(())
     }
 
-    /// Memory that the query's state and uncommitted output take, in bytes.
-    fn size(&self) -> usize {
+    /// Memory that the query's state and uncommitted output take.
+    fn memory(&self) -> Memory {
         let operators = self.plan.operators.iter();
-        let operators: usize = operators.map(|operator| operator.lock().size()).sum();
-        operators + self.output_size()
-    }
-
-    /// The same, and what writing it takes.
-    fn footprint(&self) -> usize {
-        footprint(self.size())
+        let operators = operators.map(|operator| operator.lock().memory());
+        operators.fold(Memory::of_rows(self.output_size()), |all, one| all + one)
     }
 
     fn output_size(&self) -> usize {

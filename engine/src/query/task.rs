@@ -31,7 +31,7 @@ use crate::plan::{self, StatePlace};
 use crate::sink::outbox::Outbox;
 use crate::sink::output::OutboxOutput;
 use crate::sink::rows::RowShape;
-use crate::state::StateTable;
+use crate::state::{StateLayout, StateTable};
 use crate::system::SystemTables;
 use crate::view::ViewWriter;
 
@@ -43,6 +43,7 @@ pub(crate) struct QuerySpec {
     pub(crate) destination: Destination,
     /// The first of its state tables. A view has it; operators have those behind.
     pub(crate) first_table: u32,
+    pub(crate) layout: StateLayout,
     /// Its outbox, for records that go to Kafka.
     pub(crate) outbox: u32,
     pub(crate) limits: Limits,
@@ -604,6 +605,7 @@ async fn open(
     let place = StatePlace {
         store: Arc::clone(&shared.store),
         first_table: spec.first_table + view_tables,
+        layout: spec.layout,
         transient,
     };
     let plan = plan::plan(&spec.plan.plan, place).await?;

@@ -153,6 +153,7 @@ pub(crate) async fn start_feed(
         plan,
         destination,
         first_table: feed.first_table,
+        layout: feed.layout,
         outbox: feed.outbox(),
         limits: limits(&feed.properties),
         start: start_at(&feed.properties),

@@ -22,6 +22,7 @@ use crate::query::source::Start;
 use crate::query::task::{Destination, QueryHandle, QuerySpec};
 use crate::response::Response;
 use crate::session::Session;
+use crate::state::StateLayout;
 
 pub(super) async fn run(session: &Session, parsed: &Parsed) -> Result<Response> {
     let Statement::CreateAs {
@@ -171,6 +172,7 @@ async fn start(
     let place = StatePlace {
         store: Arc::clone(&inner.store),
         first_table: first_table + u32::from(has_view),
+        layout: StateLayout::LATEST,
         transient: true,
     };
     let physical = plan::plan(&plan.plan, place).await.map_err(|error| {
@@ -201,6 +203,7 @@ async fn start(
         creates_sink,
         first_table,
         tables,
+        layout: StateLayout::LATEST,
         properties: session.properties.clone(),
         paused: false,
     };
@@ -278,6 +281,7 @@ async fn run_query(
         },
         plan,
         first_table: query.first_table,
+        layout: query.layout,
         outbox: query.outbox(),
         limits: limits(&query.properties),
         start: start_at(&query.properties),

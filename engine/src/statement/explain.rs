@@ -11,6 +11,7 @@ use crate::plan::{self, StatePlace};
 use crate::pull;
 use crate::response::Response;
 use crate::session::Session;
+use crate::state::StateLayout;
 
 pub(super) async fn run(
     session: &Session,
@@ -70,6 +71,7 @@ pub(super) async fn run(
     let place = StatePlace {
         store: std::sync::Arc::clone(&engine.inner.store),
         first_table: u32::MAX / 2,
+        layout: StateLayout::LATEST,
         transient: true,
     };
     let physical = plan::plan(&plan.plan, place).await?;

@@ -15,6 +15,7 @@ use crate::query::status::Status;
 use crate::query::task::{Destination, QuerySpec, run_push};
 use crate::response::{Response, Subscription};
 use crate::session::Session;
+use crate::state::StateLayout;
 
 /// State tables of push queries are never written; their ids only have to exist.
 const TRANSIENT_TABLES: u32 = u32::MAX / 2;
@@ -32,6 +33,7 @@ pub(super) async fn push(session: &Session, parsed: &Parsed) -> Result<Response>
         plan,
         destination: Destination::Subscriber,
         first_table: TRANSIENT_TABLES,
+        layout: StateLayout::LATEST,
         outbox: TRANSIENT_TABLES,
         limits: limits(&session.properties),
         start: start_at(&session.properties),

@@ -29,7 +29,7 @@ use crate::sink::small_files::SmallFiles;
 use crate::sink::status::TaskStatus;
 use crate::sink::units::Units;
 use crate::sink::writer::{WriterOptions, WriterProgress};
-use crate::state::StateTable;
+use crate::state::{StateLayout, StateTable};
 
 /// What the ids of feeds begin with.
 pub(crate) const FEED: &str = "FEED_";
@@ -90,6 +90,7 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
         let place = StatePlace {
             store: Arc::clone(&inner.store),
             first_table: counters.table,
+            layout: StateLayout::LATEST,
             transient: true,
         };
         let tables = plan::plan(&plan.plan, place).await?.tables;
@@ -105,6 +106,7 @@ pub(super) async fn create(session: &Session, parsed: &Parsed) -> Result<Respons
             blackhole,
             first_table: counters.table,
             tables,
+            layout: StateLayout::LATEST,
             properties: session.properties.clone(),
         });
         counters.query += 1;

@@ -153,10 +153,19 @@ impl AggregateNode {
         let mut fields: Vec<(Option<TableReference>, Arc<Field>)> = Vec::new();
         for expr in group.iter().chain(&aggregates) {
             let (qualifier, field) = expr.to_field(input.schema())?;
-            fields.push((
-                qualifier,
-                Arc::new(field.as_ref().clone().with_nullable(true)),
-            ));
+            let mut field = field.as_ref().clone().with_nullable(true);
+            // An expression's name does not tell its casts: SUM(V) and SUM(CAST(V AS DOUBLE)) have one.
+            let taken = |name: &str| {
+                let mut known = fields.iter();
+                known.any(|(of, field)| *of == qualifier && field.name() == name)
+            };
+            if taken(field.name()) {
+                let numbered = (2..).map(|number| format!("{} {number}", field.name()));
+                if let Some(free) = numbered.into_iter().find(|name| !taken(name)) {
+                    field = field.with_name(free);
+                }
+            }
+            fields.push((qualifier, Arc::new(field)));
         }
         let mut names = Vec::new();
         if window.is_some() {

@@ -3,6 +3,8 @@
 //! ```text
 //! state   [table: u32 BE][vnode: u8][key bytes][window start: i64 BE, sign flipped]
 //!                                              └ windowed tables only
+//! part    [table: u32 BE][vnode: u8][key bytes][kind: u8][part][window start]
+//!                         └ of the row that it is a part of
 //! outbox  [sink: u32 BE][epoch: u64 BE][seq: u64 BE]
 //! ```
 //!
@@ -43,6 +45,26 @@ pub fn push_state_key(out: &mut Vec<u8>, table: u32, key: &[u8], window_start: O
     if let Some(start) = window_start {
         out.extend_from_slice(&window_bytes(start));
     }
+}
+
+/// Appends the key of a part of a state row to `out`: the part's kind and own bytes go behind the row's,
+/// and it lives in `table`, in the row's hash slice. `row` is the row's state key, `windowed` or not.
+///
+/// As no key is the beginning of another, the same has to hold for the parts of one kind.
+pub fn push_part_key(
+    out: &mut Vec<u8>,
+    table: u32,
+    row: &[u8],
+    windowed: bool,
+    (kind, part): (u8, &[u8]),
+) {
+    let window_len = if windowed { WINDOW_LEN } else { 0 };
+    let (key, window) = row.split_at(row.len().saturating_sub(window_len));
+    out.extend_from_slice(&table.to_be_bytes());
+    out.extend_from_slice(key.get(size_of::<u32>()..).unwrap_or_default());
+    out.push(kind);
+    out.extend_from_slice(part);
+    out.extend_from_slice(window);
 }
 
 /// Appends a window start to a key that has none.
@@ -313,6 +335,25 @@ mod tests {
                 state_key(table, &key, Some(window))
             };
             prop_assert_eq!(place(a).cmp(&place(b)), bytes(a).cmp(&bytes(b)));
+        }
+
+        #[test]
+        fn parts_are_in_their_rows_slice_and_window(
+            table in 0_u32..u32::MAX,
+            key in proptest::collection::vec(any::<u8>(), 0..40),
+            part in proptest::collection::vec(any::<u8>(), 0..40),
+            window in proptest::option::of(any::<i64>()),
+        ) {
+            let mut bytes = Vec::new();
+            let row = state_key(7, &key, window);
+            push_part_key(&mut bytes, table, &row, window.is_some(), (9, &part));
+            let parsed = parse_state_key(&bytes, window.is_some())?;
+            let both = [key.as_slice(), &[9], &part].concat();
+            prop_assert_eq!(
+                parsed,
+                StateKey { table, vnode: vnode(&key), key: &both, window_start: window }
+            );
+            prop_assert!(prefix_range(table, vnode(&key), &key).contains(&bytes));
         }
 
         #[test]

@@ -18,8 +18,8 @@ use crate::topic::embedded::registry::{self, PartitionRow, TopicRow};
 use crate::{Error, Result};
 
 /// How the directory is laid out; to be raised when an older Kappa could not read it. The second
-/// has logs of state tables, which the first does not know.
-const FORMAT_VERSION: u32 = 2;
+/// has logs of state tables, the third may have state rows without the values of COUNT(DISTINCT …).
+const FORMAT_VERSION: u32 = 3;
 /// The oldest that is read.
 const FORMAT_VERSION_MIN: u32 = 1;
 /// The database's place in the data directory, which has room for more beside it.

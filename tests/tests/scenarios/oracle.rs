@@ -61,6 +61,8 @@ struct History {
     partitions: i32,
     step_rows_max: &'static str,
     workers: &'static str,
+    /// In megabytes; with one, state leaves memory all the time.
+    memory: &'static str,
     happens: Vec<Happens>,
 }
 
@@ -120,14 +122,18 @@ fn histories() -> impl Strategy<Value = History> {
         prop::sample::select(vec![1, 3]),
         steps,
         prop::sample::select(vec!["1", "2", "4"]),
+        prop::sample::select(vec!["1", "256"]),
         prop::collection::vec(happens, 4..16),
     )
-        .prop_map(|(partitions, step_rows_max, workers, happens)| History {
-            partitions,
-            step_rows_max,
-            workers,
-            happens,
-        })
+        .prop_map(
+            |(partitions, step_rows_max, workers, memory, happens)| History {
+                partitions,
+                step_rows_max,
+                workers,
+                memory,
+                happens,
+            },
+        )
 }
 
 /// A query, how its result is asked for, and how DataFusion comes to the same.
@@ -173,6 +179,27 @@ const QUERIES: &[Query] = &[
         batch: "SELECT k, ws, ws + 25, COUNT(*), COUNT(v) FROM (SELECT k, v, t, \
                 t - t % 10 - back AS ws FROM events CROSS JOIN (VALUES (0), (10), (20)) AS b(back)) \
                 WHERE k IS NOT NULL AND ws >= 0 AND ws + 25 > t GROUP BY k, ws",
+    },
+    Query {
+        name: "distinct",
+        statement: "CREATE TABLE different AS SELECT k, COUNT(DISTINCT v) AS vs, \
+                    COUNT(DISTINCT CASE WHEN v > 0 THEN v END) AS above, \
+                    COUNT(DISTINCT CASE WHEN v > 0 THEN id END) AS ids_above, \
+                    COUNT(DISTINCT id) AS ids, COUNT_DISTINCT(d) AS ds, \
+                    COUNT(DISTINCT CAST(v AS STRING)) AS texts FROM events GROUP BY k",
+        ask: "SELECT k, vs, above, ids_above, ids, ds, texts FROM different",
+        batch: "SELECT k, COUNT(DISTINCT v), COUNT(DISTINCT v) FILTER (WHERE v > 0), \
+                COUNT(DISTINCT id) FILTER (WHERE v > 0), COUNT(DISTINCT id), COUNT(DISTINCT d), \
+                COUNT(DISTINCT text) FROM (SELECT *, CAST(v AS STRING) AS text FROM events) \
+                WHERE k IS NOT NULL GROUP BY k",
+    },
+    Query {
+        name: "distinct_tumbling",
+        statement: "CREATE TABLE different_then AS SELECT k, COUNT(DISTINCT v) AS vs FROM events \
+                    WINDOW TUMBLING (SIZE 10 MILLISECONDS, GRACE PERIOD 1 HOUR) GROUP BY k",
+        ask: "SELECT k, WINDOWSTART, vs FROM different_then",
+        batch: "SELECT k, t - t % 10, COUNT(DISTINCT v) FROM events WHERE k IS NOT NULL \
+                GROUP BY k, t - t % 10",
     },
     Query {
         name: "session",
@@ -255,6 +282,7 @@ fn check(history: History) -> Result<(), TestCaseError> {
     let settings = [
         ("step.max.rows", history.step_rows_max),
         ("query.workers", history.workers),
+        ("state.memory.mb", history.memory),
     ];
     let open = || Incarnation::open(instance::config(data_dir.path(), &settings));
     let mut kappa = open();

@@ -12,46 +12,75 @@ use datafusion::common::{Result, cast::as_boolean_array};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
 
+use super::distinct_values::{
+    Counted, DistinctArgument, DistinctValues, FUNCTIONS_MAX, counted_value,
+};
+use crate::operator::Memory;
 use crate::operator::accumulator::{self, Slot, SlotAccumulator};
+use crate::operator::groups::Groups;
+use crate::state::StateTable;
 use kappa_sql::column;
 
 /// An aggregate function and what it is given.
 #[derive(Debug)]
 struct Function {
-    arguments: Vec<Arc<dyn PhysicalExpr>>,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    function: Arc<AggregateFunctionExpr>,
+    /// Its arguments and its filter, among the expressions of all functions.
+    arguments: Vec<usize>,
+    filter: Option<usize>,
     field: FieldRef,
-    /// Number of columns of its state.
-    width: usize,
+    state: Held,
+}
+
+/// What has the state of a function.
+#[derive(Clone, Copy, Debug)]
+enum Held {
+    /// The accumulator of that number.
+    Own(usize),
+    /// The values of that argument, for the function of that number.
+    Distinct { argument: usize, function: usize },
 }
 
 /// All aggregate functions of one operator, without state.
 #[derive(Debug)]
 pub(super) struct Functions {
     functions: Vec<Function>,
+    /// What they are given, each expression once.
+    expressions: Vec<Arc<dyn PhysicalExpr>>,
+    /// Those with an accumulator of their own, and the number of columns of its state.
+    own: Vec<(Arc<AggregateFunctionExpr>, usize)>,
+    distinct: Vec<Arc<DistinctArgument>>,
     retractable: bool,
-    /// Row time, then each function's state columns.
+    /// Row time, then the state columns: of each accumulator, then of each distinct argument.
     rows: RowConverter,
-    /// State key, row time, then each function's state columns: what a log has of a group.
+    /// State key, then these: what a log has of a group.
     log_schema: SchemaRef,
 }
 
-/// What the functions are given for the rows of a batch.
+/// What the functions are given for the rows of a batch, by expression.
 #[derive(Debug)]
-pub(super) struct Arguments(Vec<Argument>);
-
-#[derive(Debug)]
-struct Argument {
-    values: Vec<ArrayRef>,
-    filter: Option<ArrayRef>,
-}
+pub(super) struct Arguments(Vec<ArrayRef>);
 
 impl Functions {
-    /// The functions; `retractable` when rows may be taken away.
-    pub(super) fn try_new(aggregates: &[LoweredAggregate], retractable: bool) -> Result<Self> {
+    /// The functions; `retractable` when rows may be taken away. With `values` this table has the
+    /// values of COUNT(DISTINCT …), else a group's state has them.
+    pub(super) fn try_new(
+        aggregates: &[LoweredAggregate],
+        retractable: bool,
+        values: Option<&StateTable>,
+    ) -> Result<Self> {
         let mut types = vec![DataType::Int64];
+        let mut expressions: Vec<Arc<dyn PhysicalExpr>> = Vec::new();
+        let mut number = |expr: &Arc<dyn PhysicalExpr>| {
+            let known = expressions.iter().position(|known| known == expr);
+            known.unwrap_or_else(|| {
+                expressions.push(Arc::clone(expr));
+                expressions.len() - 1
+            })
+        };
         let mut functions = Vec::with_capacity(aggregates.len());
+        let mut own = Vec::new();
+        // Argument, its type, number of functions.
+        let mut counted: Vec<(usize, DataType, usize)> = Vec::new();
         for lowered in aggregates {
             if !lowered.order_bys.is_empty() {
                 return datafusion::common::not_impl_err!(
@@ -59,15 +88,46 @@ impl Functions {
                     lowered.aggregate.fun().name().to_uppercase()
                 );
             }
-            let state = accumulator::create(&lowered.aggregate, retractable)?.state_types();
+            let arguments = lowered.aggregate.expressions();
+            let arguments: Vec<usize> = arguments.iter().map(&mut number).collect();
+            let value = values.and_then(|_| counted_value(lowered, retractable));
+            let state = if let (Some(of), [argument]) = (value, arguments.as_slice()) {
+                let known = counted
+                    .iter()
+                    .position(|(known, _, len)| known == argument && *len < FUNCTIONS_MAX);
+                let known = known.unwrap_or_else(|| {
+                    counted.push((*argument, of, 0));
+                    counted.len() - 1
+                });
+                counted[known].2 += 1;
+                Held::Distinct {
+                    argument: known,
+                    function: counted[known].2 - 1,
+                }
+            } else {
+                let state = accumulator::create(&lowered.aggregate, retractable)?.state_types();
+                own.push((Arc::clone(&lowered.aggregate), state.len()));
+                types.extend(state);
+                Held::Own(own.len() - 1)
+            };
             functions.push(Function {
-                arguments: lowered.aggregate.expressions(),
-                filter: lowered.filter.clone(),
-                function: Arc::clone(&lowered.aggregate),
+                arguments,
+                filter: lowered.filter.as_ref().map(&mut number),
                 field: lowered.aggregate.field(),
-                width: state.len(),
+                state,
             });
-            types.extend(state);
+        }
+        let mut distinct = Vec::with_capacity(counted.len());
+        for (number, (_, of, functions)) in counted.into_iter().enumerate() {
+            let (Ok(number), Some(table)) = (u8::try_from(number), values) else {
+                return datafusion::common::not_impl_err!(
+                    "COUNT(DISTINCT …) of more than {} arguments in one query",
+                    u8::MAX
+                );
+            };
+            let argument = DistinctArgument::try_new(number, &of, functions, table.clone())?;
+            types.extend(std::iter::repeat_n(DataType::Int64, argument.width()));
+            distinct.push(Arc::new(argument));
         }
         let columns = types.iter().enumerate();
         let mut fields = vec![Field::new("key", DataType::Binary, false)];
@@ -75,6 +135,9 @@ impl Functions {
         let rows = RowConverter::new(types.into_iter().map(SortField::new).collect())?;
         Ok(Self {
             functions,
+            expressions,
+            own,
+            distinct,
             retractable,
             rows,
             log_schema: Arc::new(Schema::new(fields)),
@@ -101,19 +164,9 @@ impl Functions {
 
     /// Evaluates the functions' arguments and filters for all rows of a batch.
     pub(super) fn arguments(&self, batch: &RecordBatch) -> Result<Arguments> {
-        let evaluate =
-            |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(batch)?.into_array(batch.num_rows());
-        let arguments = self.functions.iter().map(|function| {
-            Ok(Argument {
-                values: function
-                    .arguments
-                    .iter()
-                    .map(evaluate)
-                    .collect::<Result<_>>()?,
-                filter: function.filter.as_ref().map(evaluate).transpose()?,
-            })
-        });
-        Ok(Arguments(arguments.collect::<Result<_>>()?))
+        let expressions = self.expressions.iter();
+        let arrays = expressions.map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows()));
+        Ok(Arguments(arrays.collect::<Result<_>>()?))
     }
 }
 
@@ -121,38 +174,41 @@ impl Functions {
 #[derive(Debug)]
 pub(super) struct Accumulators {
     functions: Arc<Functions>,
-    accumulators: Vec<Box<dyn SlotAccumulator>>,
+    own: Vec<Box<dyn SlotAccumulator>>,
+    distinct: Vec<DistinctValues>,
 }
 
 impl Accumulators {
     /// State without any group.
     pub(super) fn try_new(functions: &Arc<Functions>) -> Result<Self> {
-        let accumulators = functions
-            .functions
-            .iter()
-            .map(|function| accumulator::create(&function.function, functions.retractable))
-            .collect::<Result<_>>()?;
+        let own = functions.own.iter();
+        let own = own.map(|(function, _)| accumulator::create(function, functions.retractable));
+        let distinct = functions.distinct.iter().map(DistinctValues::try_new);
         Ok(Self {
             functions: Arc::clone(functions),
-            accumulators,
+            own: own.collect::<Result<_>>()?,
+            distinct: distinct.collect::<Result<_>>()?,
         })
     }
 
     /// Makes room for slots below `len`.
     pub(super) fn resize(&mut self, len: usize) {
-        for accumulator in &mut self.accumulators {
-            accumulator.resize(len);
-        }
+        self.own.iter_mut().for_each(|own| own.resize(len));
+        self.distinct
+            .iter_mut()
+            .for_each(|values| values.resize(len));
     }
 
     /// Adds each of `rows` (all rows of the batch where `None`) to the group of its slot, or takes
     /// it away where `ops`, which has one entry for each of `slots`, says that it was deleted.
+    /// `groups` has the slots, with windows in their keys or not.
     pub(super) fn update(
         &mut self,
         arguments: &Arguments,
         rows: Option<&UInt32Array>,
         slots: &[Slot],
         ops: Option<&Int8Array>,
+        (groups, windowed): (&Groups, bool),
     ) -> Result<()> {
         let deletes: Option<BooleanArray> = ops
             .map(|ops| {
@@ -167,17 +223,20 @@ impl Accumulators {
                 Some(rows) => Ok(take(array.as_ref(), rows, None)?),
             }
         };
-        for (accumulator, argument) in self.accumulators.iter_mut().zip(&arguments.0) {
-            let values = argument
-                .values
-                .iter()
-                .map(pick)
-                .collect::<Result<Vec<_>>>()?;
-            let filter = argument.filter.as_ref().map(pick).transpose()?;
-            let mut mask = match &filter {
-                None => None,
-                Some(filter) => Some(as_boolean_array(filter)?.clone()),
+        let functions = Arc::clone(&self.functions);
+        let picked = arguments.0.iter().map(pick).collect::<Result<Vec<_>>>()?;
+        let filter = |function: &Function| match function.filter {
+            None => Ok(None),
+            Some(filter) => as_boolean_array(&picked[filter]).map(Some),
+        };
+        for function in &functions.functions {
+            let Held::Own(number) = function.state else {
+                continue;
             };
+            let accumulator = &mut self.own[number];
+            let arguments = function.arguments.iter();
+            let values: Vec<ArrayRef> = arguments.map(|n| Arc::clone(&picked[*n])).collect();
+            let mut mask = filter(function)?.cloned();
             if let Some(deletes) = &deletes {
                 let taken = match &mask {
                     None => deletes.clone(),
@@ -199,16 +258,32 @@ impl Accumulators {
                 }
             }
         }
+        for (number, values) in self.distinct.iter_mut().enumerate() {
+            let counting = functions.functions.iter().filter(|function| {
+                matches!(function.state, Held::Distinct { argument, .. } if argument == number)
+            });
+            let Some(argument) = counting.clone().next().map(|first| first.arguments[0]) else {
+                continue;
+            };
+            let filters = counting.map(filter).collect::<Result<Vec<_>>>()?;
+            let counted = Counted::new(slots, &picked[argument], filters.into_iter())?;
+            values.update(counted, groups, windowed)?;
+        }
         Ok(())
     }
 
     /// The results of groups, one column a function.
     pub(super) fn evaluate(&mut self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
-        self.accumulators
-            .iter_mut()
-            .zip(&self.functions.functions)
-            .map(|(accumulator, function)| {
-                let array = accumulator.evaluate(slots)?;
+        let functions = Arc::clone(&self.functions);
+        let functions = functions.functions.iter();
+        functions
+            .map(|function| {
+                let array = match function.state {
+                    Held::Own(number) => self.own[number].evaluate(slots)?,
+                    Held::Distinct { argument, function } => {
+                        self.distinct[argument].count(function, slots)
+                    }
+                };
                 let wanted = function.field.data_type();
                 match array.data_type() == wanted {
                     true => Ok(array),
@@ -228,8 +303,11 @@ impl Accumulators {
     /// The groups' state as columns.
     pub(super) fn state(&mut self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
         let mut columns = Vec::with_capacity(self.functions.log_schema.fields().len());
-        for accumulator in &mut self.accumulators {
-            columns.extend(accumulator.state(slots)?);
+        for own in &mut self.own {
+            columns.extend(own.state(slots)?);
+        }
+        for values in &self.distinct {
+            columns.extend(values.state(slots));
         }
         Ok(columns)
     }
@@ -239,16 +317,27 @@ impl Accumulators {
         Arc::clone(&self.functions.log_schema)
     }
 
-    /// Merges state that was saved as columns into groups.
-    pub(super) fn merge(&mut self, slots: &[Slot], mut columns: &[ArrayRef]) -> Result<()> {
-        for (accumulator, function) in self.accumulators.iter_mut().zip(&self.functions.functions) {
-            let Some((state, rest)) = columns.split_at_checked(function.width) else {
+    /// Brings state that was saved as columns into empty groups.
+    pub(super) fn load(&mut self, slots: &[Slot], mut columns: &[ArrayRef]) -> Result<()> {
+        let mut next = |width: usize| {
+            let Some((state, rest)) = columns.split_at_checked(width) else {
                 return datafusion::common::internal_err!("state without all of its columns");
             };
-            accumulator.merge(slots, state)?;
             columns = rest;
+            Ok(state)
+        };
+        for (own, (_, width)) in self.own.iter_mut().zip(&self.functions.own) {
+            own.merge(slots, next(*width)?)?;
+        }
+        for (values, argument) in self.distinct.iter_mut().zip(&self.functions.distinct) {
+            values.load(slots, next(argument.width())?)?;
         }
         Ok(())
+    }
+
+    /// The values of COUNT(DISTINCT …).
+    pub(super) fn distinct_values(&mut self) -> impl Iterator<Item = &mut DistinctValues> {
+        self.distinct.iter_mut()
     }
 
     /// Reads groups' state from rows of the state table; returns their row times.
@@ -265,33 +354,30 @@ impl Accumulators {
         let Some((rowtimes, state)) = columns.split_first() else {
             return datafusion::common::internal_err!("state without columns");
         };
-        self.merge(slots, state)?;
+        self.load(slots, state)?;
         Ok(rowtimes.as_primitive::<Int64Type>().clone())
     }
 
-    /// Adds the state of `from` to `into` and empties `from`.
+    /// Adds the state of `from` to `into` and empties `from`. Not where values have a table.
     pub(super) fn absorb(&mut self, from: Slot, into: Slot) -> Result<()> {
-        for accumulator in &mut self.accumulators {
-            let state = accumulator.state(&[from])?;
-            accumulator.merge(&[into], &state)?;
-            accumulator.clear(&[from]);
+        for own in &mut self.own {
+            let state = own.state(&[from])?;
+            own.merge(&[into], &state)?;
+            own.clear(&[from]);
         }
         Ok(())
     }
 
     /// Empties groups, so that their slots can be used again.
     pub(super) fn clear(&mut self, slots: &[Slot]) {
-        for accumulator in &mut self.accumulators {
-            accumulator.clear(slots);
-        }
+        self.own.iter_mut().for_each(|own| own.clear(slots));
     }
 
-    /// Memory held, in bytes.
-    pub(super) fn size(&self) -> usize {
-        self.accumulators
-            .iter()
-            .map(|accumulator| accumulator.size())
-            .sum()
+    /// Memory held.
+    pub(super) fn memory(&self) -> Memory {
+        let own = Memory::of_rows(self.own.iter().map(|own| own.size()).sum());
+        let distinct = self.distinct.iter().map(DistinctValues::memory);
+        distinct.fold(own, |all, one| all + one)
     }
 }
 

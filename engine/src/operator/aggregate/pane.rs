@@ -15,11 +15,12 @@ use arrow::row::Rows;
 use datafusion::common::Result;
 use kappa_sql::column;
 
+use super::distinct_values::DistinctValues;
 use super::functions::{Accumulators, Arguments, Functions};
 use super::{AggregateSpec, concat_chunks};
 use crate::operator::accumulator::Slot;
 use crate::operator::groups::Groups;
-use crate::operator::storage_error;
+use crate::operator::{Memory, storage_error};
 use crate::state::StateTable;
 
 /// What belongs to a group besides its key and aggregates; together, as they are needed together.
@@ -110,8 +111,9 @@ impl Pane {
         let mut slots = std::mem::take(&mut self.slots);
         self.intern(input.keys, &mut slots)?;
         self.touch(spec, &slots, input)?;
+        let groups = (&self.groups, self.start.is_some());
         self.states
-            .update(input.arguments, input.rows, &slots, input.ops)?;
+            .update(input.arguments, input.rows, &slots, input.ops, groups)?;
         self.slots = slots;
         Ok(())
     }
@@ -400,7 +402,7 @@ impl Pane {
         let mut slots = std::mem::take(&mut self.slots);
         self.add_groups(&columns, &mut slots)?;
         self.states.clear(&slots);
-        self.states.merge(&slots, &batch.columns()[2..])?;
+        self.states.load(&slots, &batch.columns()[2..])?;
         let rowtimes = batch.column(1).as_primitive::<Int64Type>();
         for (slot, rowtime) in slots.iter().zip(rowtimes.values()) {
             let group = &mut self.meta[*slot as usize];
@@ -411,6 +413,15 @@ impl Pane {
         }
         self.slots = slots;
         Ok(())
+    }
+
+    /// The values of COUNT(DISTINCT …), the groups that they are of, and whether these have windows.
+    pub(super) fn distinct_values(
+        &mut self,
+    ) -> impl Iterator<Item = (&mut DistinctValues, &Groups, bool)> {
+        let (groups, windowed) = (&self.groups, self.start.is_some());
+        let values = self.states.distinct_values();
+        values.map(move |values| (values, groups, windowed))
     }
 
     /// The state key of a group.
@@ -424,12 +435,12 @@ impl Pane {
         self.states.encode(slots, rowtimes)
     }
 
-    /// Memory held, in bytes.
-    pub(super) fn size(&self) -> usize {
-        self.groups.size()
-            + self.states.size()
+    /// Memory held.
+    pub(super) fn memory(&self) -> Memory {
+        let own = self.groups.size()
             + self.meta.capacity() * size_of::<Group>()
             + (self.dirty.capacity() + self.slots.capacity()) * size_of::<Slot>()
-            + self.touched.slots.capacity() * 3 * size_of::<Slot>()
+            + self.touched.slots.capacity() * 3 * size_of::<Slot>();
+        Memory::of_rows(own) + self.states.memory()
     }
 }

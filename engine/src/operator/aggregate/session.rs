@@ -26,7 +26,7 @@ use crate::key_order::sort_by_key;
 use crate::operator::accumulator::Slot;
 use crate::operator::groups::Groups;
 use crate::operator::windows::Late;
-use crate::operator::{Operator, footprint, storage_error};
+use crate::operator::{Memory, Operator, storage_error};
 use crate::state::{Marks, StateTable};
 
 /// A session in memory; bounds inclusive, in milliseconds.
@@ -120,7 +120,11 @@ impl SessionAggregate {
             .map(|expr| expr.return_field(input))
             .collect::<Result<Vec<_>>>()?;
         let keys = Groups::try_new(&fields, table.clone())?;
-        let functions = Arc::new(Functions::try_new(&spec.aggregates, spec.op.is_some())?);
+        let functions = Arc::new(Functions::try_new(
+            &spec.aggregates,
+            spec.op.is_some(),
+            None,
+        )?);
         let states = Accumulators::try_new(&functions)?;
         let marks = table.marks().map_err(storage_error)?;
         let mut operator = Self {
@@ -543,8 +547,9 @@ impl Operator for SessionAggregate {
         };
         let taken = UInt32Array::from(taken);
         let arguments = self.functions.arguments(batch)?;
+        let groups = (&self.keys, false);
         self.states
-            .update(&arguments, Some(&taken), &slots, ops.as_ref())
+            .update(&arguments, Some(&taken), &slots, ops.as_ref(), groups)
     }
 
     fn finish(&mut self) -> Result<Vec<RecordBatch>> {
@@ -611,7 +616,7 @@ impl Operator for SessionAggregate {
             .flatten()
             .filter(|session| session.end < close)
             .count();
-        if footprint(self.size()) > memory_max || (over > 1024 && over * 2 > all) {
+        if self.memory().footprint > memory_max || (over > 1024 && over * 2 > all) {
             self.complete = false;
             self.keys = self.keys.fresh()?;
             self.sessions.clear();
@@ -646,10 +651,9 @@ impl Operator for SessionAggregate {
         Ok(())
     }
 
-    fn size(&self) -> usize {
-        self.keys.size()
-            + self.states.size()
-            + self.slots as usize * (size_of::<Session>() + 2 * size_of::<Slot>())
+    fn memory(&self) -> Memory {
+        let sessions = self.slots as usize * (size_of::<Session>() + 2 * size_of::<Slot>());
+        Memory::of_rows(self.keys.size() + sessions) + self.states.memory()
     }
 
     fn take_late(&mut self) -> Late {

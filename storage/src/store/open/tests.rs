@@ -52,12 +52,13 @@ fn a_newer_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path(), options()).unwrap();
     let mut commit = store.begin();
-    commit.put_meta(meta::FORMAT_VERSION, &3_u32.to_le_bytes());
+    commit.put_meta(meta::FORMAT_VERSION, &(FORMAT_VERSION + 1).to_le_bytes());
     store.commit(commit, Durability::Sync).unwrap();
     drop(store);
     let message = refusal(directory.path());
     assert!(message.contains("written by a newer version"), "{message}");
-    assert!(message.contains("its format is 3"), "{message}");
+    let format = format!("its format is {}", FORMAT_VERSION + 1);
+    assert!(message.contains(&format), "{message}");
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn an_older_format_is_read_and_raised() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path(), options()).unwrap();
     let version = || store.get_meta(meta::FORMAT_VERSION).unwrap().unwrap();
-    assert_eq!(version(), 2_u32.to_le_bytes());
+    assert_eq!(version(), FORMAT_VERSION.to_le_bytes());
     let mut commit = store.begin();
     commit.put_meta(meta::FORMAT_VERSION, &1_u32.to_le_bytes());
     store.commit(commit, Durability::Sync).unwrap();
@@ -73,7 +74,7 @@ fn an_older_format_is_read_and_raised() {
     drop(store);
     let store = Store::open(directory.path(), options()).unwrap();
     let version = store.get_meta(meta::FORMAT_VERSION).unwrap().unwrap();
-    assert_eq!(version, 2_u32.to_le_bytes());
+    assert_eq!(version, FORMAT_VERSION.to_le_bytes());
 }
 
 #[test]
