@@ -391,3 +391,6 @@ fn node_title(node: &dyn UserDefinedLogicalNode) -> String {
     }
     Title(node).to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,14 +3,17 @@
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 
+use crate::generated::Question;
 use crate::query::QUERIES;
 use crate::{Outcome, files, generated, joins, pull, workers};
 
 /// What can be checked: the queries over the topic of bids, and these. `decode_…` compare with
 /// arrow-json whenever they run; what is left does as one of these, or has no rows for an answer.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 10] = [
     "gen_1m",
     "keys_10m",
+    "distinct",
+    "distinct_32mb",
     "workers",
     "join",
     "join_skewed",
@@ -26,8 +29,17 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 /// Runs a benchmark's query over so many events and compares.
 pub(crate) async fn check(name: &str, events: u64) -> Outcome<()> {
     match name {
-        "gen_1m" => generated::check(events, 1_000_000, &[]).await,
-        "keys_10m" => generated::check(events, 10_000_000, &[("state.memory.mb", "256")]).await,
+        "gen_1m" => generated::check(events, &Question::sums(1_000_000), &[]).await,
+        "keys_10m" => {
+            let memory = [("state.memory.mb", "256")];
+            generated::check(events, &Question::sums(10_000_000), &memory).await
+        }
+        "distinct" => generated::check(events, &Question::distinct(), &[]).await,
+        // Events are few here, and so is the memory.
+        "distinct_32mb" => {
+            let memory = [("state.memory.mb", "1")];
+            generated::check(events, &Question::distinct(), &memory).await
+        }
         "workers" => workers::check(events).await,
         "join" => joins::check(events, u64::MAX).await,
         "join_skewed" => joins::check(events, joins::BUSY).await,

@@ -72,25 +72,56 @@ fn stream(events: u64) -> String {
     )
 }
 
-/// Count and sum per key.
-fn sums(keys: u64) -> String {
-    let key = format!("ROWOFFSET * {SPREAD} % {keys}");
-    format!(
-        "SELECT {key} AS K, COUNT(*) AS BIDS, SUM(PRICE) AS TOTAL FROM BID GROUP BY {key} EMIT \
-         CHANGES"
-    )
+/// What is asked of the bids: of Kappa, and of DataFusion.
+pub(crate) struct Question {
+    kappa: String,
+    batch: String,
 }
 
-/// The same for DataFusion.
-fn batch_sums(keys: u64) -> String {
-    format!(
-        "SELECT number * {SPREAD} % {keys} AS k, COUNT(*) AS bids, SUM(price) AS total FROM bid \
-         GROUP BY number * {SPREAD} % {keys}"
-    )
+impl Question {
+    /// Count and sum per key.
+    pub(crate) fn sums(keys: u64) -> Self {
+        let question = |number: &str, from: &str| {
+            let key = format!("{number} * {SPREAD} % {keys}");
+            format!(
+                "SELECT {key} AS K, COUNT(*) AS BIDS, SUM(PRICE) AS TOTAL FROM {from} GROUP BY {key}"
+            )
+        };
+        Self {
+            kappa: question("ROWOFFSET", "BID"),
+            batch: question("number", "bid"),
+        }
+    }
+
+    /// Different prices, and different low ones, of a thousand keys: three quarters of the bids have
+    /// a price that their key had not.
+    pub(crate) fn distinct() -> Self {
+        let question = |number: &str, low: &str| {
+            let key = format!("{number} * {SPREAD} % 1000");
+            format!(
+                "SELECT {key} AS K, COUNT(DISTINCT PRICE) AS PRICES, {low} AS LOW FROM BID GROUP BY {key}"
+            )
+        };
+        let low = "COUNT(DISTINCT CASE WHEN PRICE < 10000 THEN PRICE END)";
+        let filtered = "COUNT(DISTINCT PRICE) FILTER (WHERE PRICE < 10000)";
+        Self {
+            kappa: question("ROWOFFSET", low),
+            batch: question("number", filtered),
+        }
+    }
+
+    /// A query that answers it goes on with `EMIT CHANGES`.
+    fn of_kappa(&self) -> String {
+        format!("{} EMIT CHANGES", self.kappa)
+    }
 }
 
-/// Count and sum per key over generated bids, into a black hole.
-async fn kappa(place: &Place, keys: u64, properties: &[(&str, &str)]) -> Outcome<Measured> {
+/// The answer to a question over generated bids, into a black hole.
+async fn kappa(
+    place: &Place,
+    question: &Question,
+    properties: &[(&str, &str)],
+) -> Outcome<Measured> {
     let rows = bids(place.events);
     let (engine, data_dir) = open(
         &Place {
@@ -104,7 +135,7 @@ async fn kappa(place: &Place, keys: u64, properties: &[(&str, &str)]) -> Outcome
     run(&mut session, &[&stream(place.events)]).await?;
     let sink = format!(
         "CREATE SINK RESULT WITH (CONNECTOR = 'blackhole') AS {}",
-        sums(keys)
+        question.of_kappa()
     );
     reset_peak();
     let stretch = Stretch::begin()?;
@@ -142,35 +173,49 @@ pub(crate) fn context(rows: u64) -> Outcome<SessionContext> {
 }
 
 /// The same by DataFusion over columns in memory.
-async fn datafusion(rows: u64, keys: u64) -> Outcome<Took> {
+async fn datafusion(rows: u64, question: &Question) -> Outcome<Took> {
     let context = context(rows)?;
     let stretch = Stretch::begin()?;
-    black_box(context.sql(&batch_sums(keys)).await?.collect().await?);
+    black_box(context.sql(&question.batch).await?.collect().await?);
     stretch.end()
 }
 
 /// The answer over the bids of so many events must be DataFusion's.
-pub(crate) async fn check(events: u64, keys: u64, properties: &[(&str, &str)]) -> Outcome<()> {
+pub(crate) async fn check(
+    events: u64,
+    question: &Question,
+    properties: &[(&str, &str)],
+) -> Outcome<()> {
     let (engine, data_dir) = open(&Place::local(events), properties).await?;
     let mut session = engine.session();
-    let view = format!("CREATE TABLE RESULT AS {}", sums(keys));
+    let view = format!("CREATE TABLE RESULT AS {}", question.of_kappa());
     run(&mut session, &[&stream(events), &view]).await?;
     engine.flush().await?;
-    let ours = rows(&mut session, "SELECT K, BIDS, TOTAL FROM RESULT").await?;
+    let ours = rows(&mut session, "SELECT * FROM RESULT").await?;
     engine.shutdown().await?;
     std::fs::remove_dir_all(data_dir)?;
     let context = context(bids(events))?;
-    same(
-        &ours,
-        &context.sql(&batch_sums(keys)).await?.collect().await?,
-    )
+    same(&ours, &context.sql(&question.batch).await?.collect().await?)
 }
 
 /// A million keys, against DataFusion.
 pub(crate) async fn million_keys(place: &Place) -> Outcome<Measured> {
-    let measured = kappa(place, 1_000_000, &[]).await?;
+    against_batch(place, &Question::sums(1_000_000), &[]).await
+}
+
+/// Counts of different values, against DataFusion; also with memory for a few of them.
+pub(crate) async fn distinct(place: &Place, properties: &[(&str, &str)]) -> Outcome<Measured> {
+    against_batch(place, &Question::distinct(), properties).await
+}
+
+async fn against_batch(
+    place: &Place,
+    question: &Question,
+    properties: &[(&str, &str)],
+) -> Outcome<Measured> {
+    let measured = kappa(place, question, properties).await?;
     let rows = bids(place.events);
-    let batch = datafusion(rows, 1_000_000).await?;
+    let batch = datafusion(rows, question).await?;
     Ok(measured.against("DataFusion", rows, batch))
 }
 
@@ -180,17 +225,23 @@ pub(crate) async fn many_keys(place: &Place) -> Outcome<Measured> {
         bootstrap: None,
         events: place.events * 2,
     };
-    kappa(&place, 10_000_000, &[("state.memory.mb", "256")]).await
+    kappa(
+        &place,
+        &Question::sums(10_000_000),
+        &[("state.memory.mb", "256")],
+    )
+    .await
 }
 
 /// How the cost of an event changes when there are ten times as many.
 pub(crate) async fn growth(place: &Place) -> Outcome<Measured> {
-    let short = kappa(place, 100_000, &[]).await?;
+    let question = Question::sums(100_000);
+    let short = kappa(place, &question, &[]).await?;
     let long = Place {
         bootstrap: None,
         events: place.events * 10,
     };
-    let mut measured = kappa(&long, 100_000, &[]).await?;
+    let mut measured = kappa(&long, &question, &[]).await?;
     measured.ratio = Some(measured.per_cpu_s() / short.per_cpu_s());
     measured.reference = Some("a tenth".to_owned());
     Ok(measured)

@@ -148,6 +148,12 @@ fn benchmarks() -> Vec<Benchmark> {
             Some(Mark::PerCpuSecond(200e3)),
         ),
         local(
+            "distinct",
+            "different values of 1 k keys, generated bids",
+            None,
+        ),
+        local("distinct_32mb", "the same, state.memory.mb = 32", None),
+        local(
             "growth",
             "the same, 100 k keys, ten times the events",
             ratio(0.85),
@@ -219,6 +225,8 @@ async fn measure(name: &str, place: &Place) -> Outcome<Measured> {
         "sum_100k_alo" => query::guarantees(place).await,
         "gen_1m" => generated::million_keys(place).await,
         "keys_10m" => generated::many_keys(place).await,
+        "distinct" => generated::distinct(place, &[]).await,
+        "distinct_32mb" => generated::distinct(place, &[("state.memory.mb", "32")]).await,
         "growth" => generated::growth(place).await,
         "workers" => workers::two(place).await,
         "join" => joins::measure(place, u64::MAX).await,
