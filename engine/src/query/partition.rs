@@ -8,6 +8,12 @@ use super::decode::{BadRecord, DecodedRows};
 use super::input::{Input, Maker};
 use crate::error::Result;
 
+/// Pieces of a partition that wait before its worker stops: so many that workers of other partitions can
+/// fall behind for a while, as when the plan's thread has taken their processor.
+const PIECES_WAITING: usize = 8;
+/// Bytes with which that many are too many.
+const BYTES_WAITING: usize = 4 << 20;
+
 /// Rows of a partition that were read together, some of which are not yet taken by a step.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -152,6 +158,17 @@ impl Partition {
             at_end: false,
             bad: Vec::new(),
         }
+    }
+
+    /// Whether more should be read, in pieces of so many rows: where fewer than two of them wait, or
+    /// fewer than [`PIECES_WAITING`] that take little memory.
+    pub(super) fn is_short(&self, piece_rows: usize) -> bool {
+        let rows = self.rows_waiting();
+        let bytes = || -> usize {
+            let waiting = self.waiting.iter();
+            waiting.map(|rows| rows.batch.get_array_memory_size()).sum()
+        };
+        rows < 2 * piece_rows || rows < PIECES_WAITING * piece_rows && bytes() < BYTES_WAITING
     }
 
     /// Rows read and not yet taken.

@@ -384,7 +384,10 @@ impl Runner {
         let few = rows_each.div_ceil(2);
         let sources = self.sources.iter().zip(&mut self.readings);
         let found = sources
-            .map(|(source, reading)| reading.read(&source.short_of(few), rows_each, &self.workers))
+            .map(|(source, reading)| {
+                let places = source.places(|partition| partition.rows_waiting() < few);
+                reading.read(&places, rows_each, &self.workers)
+            })
             .collect::<Result<_>>()?;
         self.take_in(found);
         self.take_waiting(rows_max)
@@ -507,8 +510,7 @@ impl Runner {
         step: &mut Step,
     ) -> bool {
         let piece_rows = self.piece_rows();
-        // Two pieces wait while the next ones are read.
-        let few = 2 * self.rows_each(piece_rows);
+        let rows_each = self.rows_each(piece_rows);
         loop {
             match ahead.take() {
                 Ok(found) => self.take_in(vec![found]),
@@ -518,7 +520,8 @@ impl Runner {
                 return false;
             }
             for source in &self.sources {
-                ahead.read_on(&source.short_of(few), scope);
+                let places = source.places(|partition| partition.is_short(rows_each));
+                ahead.read_on(&places, scope);
             }
             let room = self.limits.step_rows_max - step.taken.rows;
             if step.add(self.take_waiting(piece_rows.min(room))) {

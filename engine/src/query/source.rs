@@ -111,11 +111,11 @@ impl Source {
             .collect()
     }
 
-    /// The partitions, by their place, in which fewer than so many rows wait.
-    pub(super) fn short_of(&self, rows: usize) -> Vec<usize> {
+    /// The places of the partitions that are `wanted`.
+    pub(super) fn places(&self, wanted: impl Fn(&Partition) -> bool) -> Vec<usize> {
         let partitions = self.partitions.iter().enumerate();
         partitions
-            .filter(|(_, partition)| partition.rows_waiting() < rows)
+            .filter(|(_, partition)| wanted(partition))
             .map(|(place, _)| place)
             .collect()
     }
