@@ -1,3 +1,5 @@
+//! What is rewritten before it is planned.
+
 use datafusion::functions_aggregate::expr_fn::{count, count_distinct};
 use datafusion::logical_expr::{col, lit, when};
 
