@@ -246,7 +246,7 @@ fn with_filter(expr: &Expr) -> Expr {
         && let params = &mut function.params
         && params.distinct
         && function.func.name() == "count"
-        && let [Expr::Case(case)] = params.args.as_mut_slice()
+        && let [Expr::Case(case)] = params.args.as_slice()
         && case.expr.is_none()
         && case.else_expr.as_deref().is_none_or(is_null)
         && let [(condition, value)] = case.when_then_expr.as_slice()

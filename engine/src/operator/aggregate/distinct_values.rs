@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::{Row, RowConverter, Rows, SortField};
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::aggregate::LoweredAggregate;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
@@ -29,6 +29,8 @@ use crate::state::StateTable;
 
 /// Functions that share values at most: a bit of `u32` each, and one is taken.
 pub(super) const FUNCTIONS_MAX: usize = 31;
+/// Arguments at most: their number is a byte of a key.
+pub(super) const ARGUMENTS_MAX: usize = 1 << u8::BITS;
 /// The bit of a value that the next commit writes.
 const CHANGED: u32 = 1 << FUNCTIONS_MAX;
 /// Bytes of a row in a commit besides the keys of group and value.
@@ -56,11 +58,20 @@ pub(super) fn counted_value(lowered: &LoweredAggregate, retractable: bool) -> Op
     RowConverter::supports_fields(&[SortField::new(of.clone())]).then_some(of)
 }
 
+/// An argument, and the functions that count it.
+#[derive(Debug)]
+pub(super) struct Counting {
+    /// Its place, and those of the functions' filters, among the expressions of all functions.
+    pub(super) argument: usize,
+    pub(super) filters: Vec<Option<usize>>,
+    pub(super) of: DataType,
+}
+
 /// What is counted of one argument, without state.
 #[derive(Debug)]
 pub(super) struct DistinctArgument {
     number: u8,
-    functions: usize,
+    pub(super) counting: Counting,
     /// Group and value, as the index has them.
     schema: SchemaRef,
     encoder: RowConverter,
@@ -68,29 +79,27 @@ pub(super) struct DistinctArgument {
 }
 
 impl DistinctArgument {
-    /// The argument of that number among those of its operator, with values of a type, which so
-    /// many functions count.
-    pub(super) fn try_new(
-        number: u8,
-        of: &DataType,
-        functions: usize,
-        table: StateTable,
-    ) -> Result<Self> {
+    /// The argument of that number among those of its operator.
+    pub(super) fn try_new(number: u8, counting: Counting, table: StateTable) -> Result<Self> {
         Ok(Self {
             number,
-            functions,
             schema: Arc::new(Schema::new(vec![
                 Field::new("group", DataType::UInt32, false),
-                Field::new("value", of.clone(), true),
+                Field::new("value", counting.of.clone(), true),
             ])),
-            encoder: RowConverter::new(vec![SortField::new(of.clone())])?,
+            encoder: RowConverter::new(vec![SortField::new(counting.of.clone())])?,
+            counting,
             table,
         })
     }
 
+    fn functions(&self) -> usize {
+        self.counting.filters.len()
+    }
+
     /// Number of columns of a group's state.
     pub(super) fn width(&self) -> usize {
-        self.functions + 1
+        self.functions() + 1
     }
 }
 
@@ -108,10 +117,10 @@ impl Counted {
     pub(super) fn new<'a>(
         slots: &[Slot],
         values: &ArrayRef,
-        filters: impl Iterator<Item = Option<&'a BooleanArray>>,
+        filters: impl IntoIterator<Item = Option<&'a BooleanArray>>,
     ) -> Result<Self> {
         let mut bits = vec![0; slots.len()];
-        for (function, filter) in filters.enumerate() {
+        for (function, filter) in filters.into_iter().enumerate() {
             let bit = 1 << function;
             match filter {
                 None => bits.iter_mut().for_each(|bits| *bits |= bit),
@@ -164,37 +173,31 @@ pub(super) struct DistinctValues {
 }
 
 /// Values that the next commit writes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Changed {
     /// Their numbers and groups.
     values: Vec<(u32, Slot)>,
-    /// Each value in order-preserving bytes, and where it ends.
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+    /// The values themselves, in bytes that have their order.
+    rows: Rows,
 }
 
 impl Changed {
-    fn push(&mut self, number: u32, slot: Slot, value: &[u8]) {
+    fn push(&mut self, number: u32, slot: Slot, value: Row<'_>) {
         self.values.push((number, slot));
-        self.bytes.extend_from_slice(value);
-        self.ends.push(self.bytes.len());
+        self.rows.push(value);
     }
 
     fn value(&self, place: usize) -> &[u8] {
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[place]]
+        self.rows.row(place).data()
     }
 
     fn clear(&mut self) {
         self.values.clear();
-        self.bytes.clear();
-        self.ends.clear();
+        self.rows.clear();
     }
 
     fn size(&self) -> usize {
-        self.values.capacity() * size_of::<(u32, Slot)>()
-            + self.bytes.capacity()
-            + self.ends.capacity() * size_of::<usize>()
+        self.values.capacity() * size_of::<(u32, Slot)>() + self.rows.size()
     }
 }
 
@@ -213,10 +216,13 @@ impl DistinctValues {
             argument: Arc::clone(argument),
             index: new_group_values(Arc::clone(&argument.schema), &GroupOrdering::None)?,
             counted: Vec::new(),
-            counts: vec![Vec::new(); argument.functions],
+            counts: vec![Vec::new(); argument.functions()],
             rows: Vec::new(),
             in_memory: Vec::new(),
-            changed: Changed::default(),
+            changed: Changed {
+                values: Vec::new(),
+                rows: argument.encoder.empty_rows(0, 0),
+            },
             numbers: Vec::new(),
         })
     }
@@ -271,7 +277,7 @@ impl DistinctValues {
             let again = self.argument.encode(&values, changed_again.clone())?;
             for (row, value) in changed_again.into_iter().zip(again.iter()) {
                 let (number, slot) = (numbers[row as usize], slots[row as usize]);
-                self.changed.push(number as u32, slot, value.data());
+                self.changed.push(number as u32, slot, value);
             }
         }
         self.numbers = numbers;
@@ -320,10 +326,15 @@ impl DistinctValues {
             self.in_memory[*slot as usize] += 1;
             if self.counted[number] & CHANGED != 0 {
                 self.rows[*slot as usize] += 1;
-                self.changed.push(number as u32, *slot, value.data());
+                self.changed.push(number as u32, *slot, value);
             }
         }
         Ok(())
+    }
+
+    /// What is counted, without state.
+    pub(super) fn argument(&self) -> &Arc<DistinctArgument> {
+        &self.argument
     }
 
     /// What a function has counted in groups.
@@ -360,7 +371,10 @@ impl DistinctValues {
             + self.counted.capacity() * size_of::<u32>()
             + self.changed.size()
             + self.numbers.capacity() * size_of::<usize>();
-        let rows = self.changed.values.len() * ROW_BYTES + self.changed.bytes.len();
+        let rows = match self.changed.values.len() {
+            0 => 0,
+            len => len * ROW_BYTES + self.changed.rows.size(),
+        };
         Memory {
             held,
             footprint: held + held / 2 + WRITTEN * rows,
@@ -432,7 +446,7 @@ pub(super) fn write(values: Vec<(&mut DistinctValues, &Groups, bool)>, commit: &
             .argument
             .push_key(&mut key, groups.key(slot), *windowed, value);
         let counted = values.counted[of as usize] & !CHANGED;
-        let bytes = values.argument.functions.div_ceil(u8::BITS as usize);
+        let bytes = values.argument.functions().div_ceil(u8::BITS as usize);
         commit.put_state(&key, &counted.to_le_bytes()[..bytes]);
     }
     for (values, ..) in values {
@@ -443,7 +457,8 @@ pub(super) fn write(values: Vec<(&mut DistinctValues, &Groups, bool)>, commit: &
     }
 }
 
-/// Numbers that order as the keys of values do, up to the values' ninth byte.
+/// Numbers that order as the keys of values do, up to the values' ninth byte. The keys of many values
+/// begin alike, with their group's columns, so that `key_order` would compare them whole.
 type Order = (u64, u64);
 
 /// That of a value, by the place of its group.

@@ -13,7 +13,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
 
 use super::distinct_values::{
-    Counted, DistinctArgument, DistinctValues, FUNCTIONS_MAX, counted_value,
+    ARGUMENTS_MAX, Counted, Counting, DistinctArgument, DistinctValues, FUNCTIONS_MAX,
+    counted_value,
 };
 use crate::operator::Memory;
 use crate::operator::accumulator::{self, Slot, SlotAccumulator};
@@ -21,14 +22,22 @@ use crate::operator::groups::Groups;
 use crate::state::StateTable;
 use kappa_sql::column;
 
-/// An aggregate function and what it is given.
+/// An aggregate function.
 #[derive(Debug)]
 struct Function {
+    field: FieldRef,
+    state: Held,
+}
+
+/// A function with an accumulator of its own, and what it is given.
+#[derive(Debug)]
+struct Own {
+    function: Arc<AggregateFunctionExpr>,
     /// Its arguments and its filter, among the expressions of all functions.
     arguments: Vec<usize>,
     filter: Option<usize>,
-    field: FieldRef,
-    state: Held,
+    /// Number of columns of its state.
+    width: usize,
 }
 
 /// What has the state of a function.
@@ -46,14 +55,43 @@ pub(super) struct Functions {
     functions: Vec<Function>,
     /// What they are given, each expression once.
     expressions: Vec<Arc<dyn PhysicalExpr>>,
-    /// Those with an accumulator of their own, and the number of columns of its state.
-    own: Vec<(Arc<AggregateFunctionExpr>, usize)>,
+    own: Vec<Own>,
     distinct: Vec<Arc<DistinctArgument>>,
     retractable: bool,
     /// Row time, then the state columns: of each accumulator, then of each distinct argument.
     rows: RowConverter,
     /// State key, then these: what a log has of a group.
     log_schema: SchemaRef,
+}
+
+/// Has a function counted with others of its argument. `None` when there are no numbers left for another
+/// argument.
+fn share(
+    counted: &mut Vec<Counting>,
+    argument: usize,
+    filter: Option<usize>,
+    of: DataType,
+) -> Option<Held> {
+    let known = counted.iter().position(|counting| {
+        counting.argument == argument && counting.filters.len() < FUNCTIONS_MAX
+    });
+    if known.is_none() {
+        if counted.len() == ARGUMENTS_MAX {
+            return None;
+        }
+        counted.push(Counting {
+            argument,
+            filters: Vec::new(),
+            of,
+        });
+    }
+    let number = known.unwrap_or(counted.len() - 1);
+    let filters = &mut counted[number].filters;
+    filters.push(filter);
+    Some(Held::Distinct {
+        argument: number,
+        function: filters.len() - 1,
+    })
 }
 
 /// What the functions are given for the rows of a batch, by expression.
@@ -79,8 +117,7 @@ impl Functions {
         };
         let mut functions = Vec::with_capacity(aggregates.len());
         let mut own = Vec::new();
-        // Argument, its type, number of functions.
-        let mut counted: Vec<(usize, DataType, usize)> = Vec::new();
+        let mut counted: Vec<Counting> = Vec::new();
         for lowered in aggregates {
             if !lowered.order_bys.is_empty() {
                 return datafusion::common::not_impl_err!(
@@ -90,44 +127,39 @@ impl Functions {
             }
             let arguments = lowered.aggregate.expressions();
             let arguments: Vec<usize> = arguments.iter().map(&mut number).collect();
+            let filter = lowered.filter.as_ref().map(&mut number);
             let value = values.and_then(|_| counted_value(lowered, retractable));
-            let state = if let (Some(of), [argument]) = (value, arguments.as_slice()) {
-                let known = counted
-                    .iter()
-                    .position(|(known, _, len)| known == argument && *len < FUNCTIONS_MAX);
-                let known = known.unwrap_or_else(|| {
-                    counted.push((*argument, of, 0));
-                    counted.len() - 1
-                });
-                counted[known].2 += 1;
-                Held::Distinct {
-                    argument: known,
-                    function: counted[known].2 - 1,
+            let shared = match (value, arguments.as_slice()) {
+                (Some(of), [argument]) => share(&mut counted, *argument, filter, of),
+                _ => None,
+            };
+            let state = match shared {
+                Some(held) => held,
+                None => {
+                    let state = accumulator::create(&lowered.aggregate, retractable)?.state_types();
+                    own.push(Own {
+                        function: Arc::clone(&lowered.aggregate),
+                        arguments,
+                        filter,
+                        width: state.len(),
+                    });
+                    types.extend(state);
+                    Held::Own(own.len() - 1)
                 }
-            } else {
-                let state = accumulator::create(&lowered.aggregate, retractable)?.state_types();
-                own.push((Arc::clone(&lowered.aggregate), state.len()));
-                types.extend(state);
-                Held::Own(own.len() - 1)
             };
             functions.push(Function {
-                arguments,
-                filter: lowered.filter.as_ref().map(&mut number),
                 field: lowered.aggregate.field(),
                 state,
             });
         }
         let mut distinct = Vec::with_capacity(counted.len());
-        for (number, (_, of, functions)) in counted.into_iter().enumerate() {
-            let (Ok(number), Some(table)) = (u8::try_from(number), values) else {
-                return datafusion::common::not_impl_err!(
-                    "COUNT(DISTINCT …) of more than {} arguments in one query",
-                    u8::MAX
-                );
-            };
-            let argument = DistinctArgument::try_new(number, &of, functions, table.clone())?;
-            types.extend(std::iter::repeat_n(DataType::Int64, argument.width()));
-            distinct.push(Arc::new(argument));
+        if let Some(table) = values {
+            for (number, counting) in counted.into_iter().enumerate() {
+                // There are no more than `ARGUMENTS_MAX`.
+                let argument = DistinctArgument::try_new(number as u8, counting, table.clone())?;
+                types.extend(std::iter::repeat_n(DataType::Int64, argument.width()));
+                distinct.push(Arc::new(argument));
+            }
         }
         let columns = types.iter().enumerate();
         let mut fields = vec![Field::new("key", DataType::Binary, false)];
@@ -182,7 +214,7 @@ impl Accumulators {
     /// State without any group.
     pub(super) fn try_new(functions: &Arc<Functions>) -> Result<Self> {
         let own = functions.own.iter();
-        let own = own.map(|(function, _)| accumulator::create(function, functions.retractable));
+        let own = own.map(|own| accumulator::create(&own.function, functions.retractable));
         let distinct = functions.distinct.iter().map(DistinctValues::try_new);
         Ok(Self {
             functions: Arc::clone(functions),
@@ -223,20 +255,15 @@ impl Accumulators {
                 Some(rows) => Ok(take(array.as_ref(), rows, None)?),
             }
         };
-        let functions = Arc::clone(&self.functions);
         let picked = arguments.0.iter().map(pick).collect::<Result<Vec<_>>>()?;
-        let filter = |function: &Function| match function.filter {
-            None => Ok(None),
-            Some(filter) => as_boolean_array(&picked[filter]).map(Some),
+        let filter = |number: Option<usize>| {
+            let array = number.map(|number| as_boolean_array(&picked[number]));
+            array.transpose()
         };
-        for function in &functions.functions {
-            let Held::Own(number) = function.state else {
-                continue;
-            };
-            let accumulator = &mut self.own[number];
-            let arguments = function.arguments.iter();
-            let values: Vec<ArrayRef> = arguments.map(|n| Arc::clone(&picked[*n])).collect();
-            let mut mask = filter(function)?.cloned();
+        for (accumulator, own) in self.own.iter_mut().zip(&self.functions.own) {
+            let values = own.arguments.iter();
+            let values: Vec<ArrayRef> = values.map(|n| Arc::clone(&picked[*n])).collect();
+            let mut mask = filter(own.filter)?.cloned();
             if let Some(deletes) = &deletes {
                 let taken = match &mask {
                     None => deletes.clone(),
@@ -258,15 +285,11 @@ impl Accumulators {
                 }
             }
         }
-        for (number, values) in self.distinct.iter_mut().enumerate() {
-            let counting = functions.functions.iter().filter(|function| {
-                matches!(function.state, Held::Distinct { argument, .. } if argument == number)
-            });
-            let Some(argument) = counting.clone().next().map(|first| first.arguments[0]) else {
-                continue;
-            };
-            let filters = counting.map(filter).collect::<Result<Vec<_>>>()?;
-            let counted = Counted::new(slots, &picked[argument], filters.into_iter())?;
+        for values in &mut self.distinct {
+            let counting = &values.argument().counting;
+            let filters = counting.filters.iter().map(|number| filter(*number));
+            let filters = filters.collect::<Result<Vec<_>>>()?;
+            let counted = Counted::new(slots, &picked[counting.argument], filters)?;
             values.update(counted, groups, windowed)?;
         }
         Ok(())
@@ -326,8 +349,8 @@ impl Accumulators {
             columns = rest;
             Ok(state)
         };
-        for (own, (_, width)) in self.own.iter_mut().zip(&self.functions.own) {
-            own.merge(slots, next(*width)?)?;
+        for (accumulator, own) in self.own.iter_mut().zip(&self.functions.own) {
+            accumulator.merge(slots, next(own.width)?)?;
         }
         for (values, argument) in self.distinct.iter_mut().zip(&self.functions.distinct) {
             values.load(slots, next(argument.width())?)?;

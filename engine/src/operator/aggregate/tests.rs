@@ -8,6 +8,7 @@ use arrow::array::StringArray;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::functions_aggregate::{count::count_udaf, min_max::min_udaf, sum::sum_udaf};
+use datafusion::logical_expr::AggregateUDF;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use kappa_sql::column;
@@ -74,53 +75,64 @@ fn text(value: i64) -> String {
     "a".repeat(value.rem_euclid(40) as usize)
 }
 
-fn spec(windowed: bool) -> AggregateSpec {
-    let schema = Arc::new(input_schema());
-    let input = |name: &str| -> Arc<dyn PhysicalExpr> {
-        Arc::new(Column::new_with_schema(name, &schema).unwrap())
-    };
-    let aggregates = [
-        (count_udaf(), "K", false, false),
-        (sum_udaf(), "V", false, false),
-        (min_udaf(), "V", false, false),
-        (count_udaf(), "V", true, false),
-        (count_udaf(), "V", true, true),
-        (count_udaf(), "S", true, false),
-    ];
-    let aggregates = aggregates
-        .into_iter()
-        .map(|(function, argument, distinct, negative)| {
-            let aggregate = AggregateExprBuilder::new(function, vec![input(argument)])
-                .schema(Arc::clone(&schema))
-                .alias("A")
-                .with_distinct(distinct)
-                .build();
-            let zero = Arc::new(Literal::new(ScalarValue::Int64(Some(0))));
-            let below = Arc::new(BinaryExpr::new(
-                input("V"),
-                datafusion::logical_expr::Operator::Lt,
-                zero,
-            ));
-            LoweredAggregate {
-                aggregate: Arc::new(aggregate.unwrap()),
-                filter: negative.then_some(below as Arc<dyn PhysicalExpr>),
-                order_bys: Vec::new(),
-            }
-        });
-    let mut fields = vec![("K", DataType::Int64)];
-    let names = ["N", "SUM", "MIN", "VALUES", "NEGATIVE", "TEXTS"];
-    fields.extend(names.map(|name| (name, DataType::Int64)));
-    if windowed {
-        fields.extend(["START", "END"].map(|name| (name, DataType::Int64)));
+fn input(name: &str) -> Arc<dyn PhysicalExpr> {
+    Arc::new(Column::new_with_schema(name, &input_schema()).unwrap())
+}
+
+/// A function of a column; with a bound only of rows whose value is below.
+fn function(
+    function: Arc<AggregateUDF>,
+    argument: &str,
+    distinct: bool,
+    below: Option<i64>,
+) -> LoweredAggregate {
+    let aggregate = AggregateExprBuilder::new(function, vec![input(argument)])
+        .schema(Arc::new(input_schema()))
+        .alias("A")
+        .with_distinct(distinct)
+        .build();
+    let filter = below.map(|bound| -> Arc<dyn PhysicalExpr> {
+        let bound = Arc::new(Literal::new(ScalarValue::Int64(Some(bound))));
+        let less = datafusion::logical_expr::Operator::Lt;
+        Arc::new(BinaryExpr::new(input("V"), less, bound))
+    });
+    LoweredAggregate {
+        aggregate: Arc::new(aggregate.unwrap()),
+        filter,
+        order_bys: Vec::new(),
     }
-    fields.extend([("T", DataType::Int64), (column::OP, DataType::Int8)]);
+}
+
+fn spec(windowed: bool) -> AggregateSpec {
+    let aggregates = vec![
+        function(count_udaf(), "K", false, None),
+        function(sum_udaf(), "V", false, None),
+        function(min_udaf(), "V", false, None),
+        function(count_udaf(), "V", true, None),
+        function(count_udaf(), "V", true, Some(0)),
+        function(count_udaf(), "S", true, None),
+    ];
+    spec_of(aggregates, windowed)
+}
+
+fn spec_of(aggregates: Vec<LoweredAggregate>, windowed: bool) -> AggregateSpec {
+    let mut fields = vec![("K".to_owned(), DataType::Int64)];
+    let results = 0..aggregates.len();
+    fields.extend(results.map(|number| (format!("A{number}"), DataType::Int64)));
+    let mut add = |name: &str, of| fields.push((name.to_owned(), of));
+    if windowed {
+        add("START", DataType::Int64);
+        add("END", DataType::Int64);
+    }
+    add("T", DataType::Int64);
+    add(column::OP, DataType::Int8);
     let fields = fields.into_iter();
     let fields: Vec<Field> = fields
         .map(|(name, of)| Field::new(name, of, true))
         .collect();
     AggregateSpec {
         group: vec![input("K")],
-        aggregates: aggregates.collect(),
+        aggregates,
         rowtime: input("T"),
         op: None,
         emit_old: false,
@@ -131,6 +143,15 @@ fn spec(windowed: bool) -> AggregateSpec {
 }
 
 fn open(store: &Arc<Store>, windowed: bool, layout: StateLayout) -> GroupAggregate {
+    open_with(store, spec(windowed), windowed, layout)
+}
+
+fn open_with(
+    store: &Arc<Store>,
+    spec: AggregateSpec,
+    windowed: bool,
+    layout: StateLayout,
+) -> GroupAggregate {
     let table = |id| StateTable::open(store, id, false).unwrap();
     let window = windowed.then_some(WINDOW);
     let tables = AggregateTables {
@@ -138,7 +159,7 @@ fn open(store: &Arc<Store>, windowed: bool, layout: StateLayout) -> GroupAggrega
         final_index: None,
         values: (layout == StateLayout::ValueRows).then(|| table(8)),
     };
-    GroupAggregate::try_new(spec(windowed), window, tables, &input_schema()).unwrap()
+    GroupAggregate::try_new(spec, window, tables, &input_schema()).unwrap()
 }
 
 /// The groups that came out.
@@ -292,6 +313,22 @@ fn groups_count_the_same_whichever_way_they_are_written() {
     }
 }
 
+/// Adds rows, and commits them; returns what came of them.
+fn commit_rows(
+    store: &Arc<Store>,
+    operator: &mut GroupAggregate,
+    rows: &[Row],
+    memory_max: usize,
+) -> Vec<RecordBatch> {
+    operator.push(0, &batch(rows)).unwrap();
+    let came = operator.finish().unwrap();
+    let mut commit = store.begin();
+    operator.flush(&mut commit, memory_max).unwrap();
+    store.commit(commit, Durability::Sync).unwrap();
+    operator.committed(memory_max).unwrap();
+    came
+}
+
 #[test]
 fn a_log_that_is_not_needed_any_more_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -299,12 +336,7 @@ fn a_log_that_is_not_needed_any_more_leaves_nothing() {
     let mut operator = open(&store, false, StateLayout::LATEST);
     let all: Vec<Row> = (0..400).map(|key| (key, Some(1), 0)).collect();
     let mut write = |rows: &[Row], memory_max| {
-        operator.push(0, &batch(rows)).unwrap();
-        operator.finish().unwrap();
-        let mut commit = store.begin();
-        operator.flush(&mut commit, memory_max).unwrap();
-        store.commit(commit, Durability::Sync).unwrap();
-        operator.committed(memory_max).unwrap();
+        commit_rows(&store, &mut operator, rows, memory_max);
         let rows = operator.table.scan_all().unwrap().len();
         (
             rows,
@@ -323,4 +355,84 @@ fn a_log_that_is_not_needed_any_more_leaves_nothing() {
     let (rows, files, less) = write(&all[..1], 0);
     assert_eq!((rows, files), (400, 0));
     assert!(less < memory, "{less} {memory}");
+}
+
+#[test]
+fn more_functions_count_an_argument_than_share_its_values() {
+    const FUNCTIONS: usize = 70;
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
+    let bounds = 0..FUNCTIONS as i64;
+    let open = || {
+        let functions = bounds.clone();
+        let functions = functions.map(|bound| function(count_udaf(), "V", true, Some(bound)));
+        let spec = spec_of(functions.collect(), false);
+        open_with(&store, spec, false, StateLayout::LATEST)
+    };
+    let mut operator = open();
+    for (memory_max, below) in [(usize::MAX, 20), (0, 40), (0, 60), (usize::MAX, 80)] {
+        let rows: Vec<Row> = (0..below).map(|value| (1, Some(value), 0)).collect();
+        let came = commit_rows(&store, &mut operator, &rows, memory_max);
+        let counts = |came: &[RecordBatch]| -> Vec<i64> {
+            let columns = came[0].columns()[1..=FUNCTIONS].iter();
+            columns
+                .map(|column| column.as_primitive::<Int64Type>().value(0))
+                .collect()
+        };
+        let expected: Vec<i64> = bounds.clone().map(|bound| bound.min(below)).collect();
+        assert_eq!(counts(&came), expected);
+        operator = open();
+        let again = commit_rows(&store, &mut operator, &rows, memory_max);
+        assert_eq!(counts(&again), expected, "opened again");
+    }
+}
+
+#[test]
+fn more_arguments_are_counted_than_have_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
+    // Each is another argument.
+    let sums = (0..300_i64).map(|number| {
+        let number = Arc::new(Literal::new(ScalarValue::Int64(Some(number))));
+        let plus = datafusion::logical_expr::Operator::Plus;
+        let sum: Arc<dyn PhysicalExpr> = Arc::new(BinaryExpr::new(input("V"), plus, number));
+        let aggregate = AggregateExprBuilder::new(count_udaf(), vec![sum])
+            .schema(Arc::new(input_schema()))
+            .alias("A")
+            .with_distinct(true)
+            .build();
+        LoweredAggregate {
+            aggregate: Arc::new(aggregate.unwrap()),
+            filter: None,
+            order_bys: Vec::new(),
+        }
+    });
+    let spec = spec_of(sums.collect(), false);
+    let mut operator = open_with(&store, spec, false, StateLayout::LATEST);
+    for _ in 0..2 {
+        let rows = [(1, Some(1), 0), (1, Some(2), 0), (1, None, 0)];
+        let came = commit_rows(&store, &mut operator, &rows, 0);
+        let counts = came[0].columns()[1..=300].iter();
+        let counts = counts.map(|column| column.as_primitive::<Int64Type>().value(0));
+        assert!(counts.into_iter().all(|count| count == 2));
+    }
+}
+
+#[test]
+fn values_of_windows_that_are_over_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), StoreOptions::default()).unwrap();
+    let mut operator = open(&store, true, StateLayout::LATEST);
+    let values = StateTable::open(&store, 8, false).unwrap();
+    for time in [0, 10_000] {
+        commit_rows(&store, &mut operator, &[(1, Some(5), time)], 0);
+    }
+    // A number and a text in each window.
+    assert_eq!(values.scan_all().unwrap().len(), 4);
+    store.compact_table(8);
+    let left = values.scan_all().unwrap();
+    assert_eq!(left.len(), 2);
+    for (key, _) in left {
+        assert_eq!(values.split_window(&key).unwrap().1, 10_000);
+    }
 }
