@@ -87,7 +87,9 @@ pub(crate) struct RowAccumulators {
 
 impl RowAccumulators {
     pub(crate) fn try_new(function: Arc<AggregateFunctionExpr>, retractable: bool) -> Result<Self> {
-        if retractable && !function.create_accumulator()?.supports_retract_batch() {
+        // Made even if it is not needed: what cannot be made is refused now rather than at each row.
+        let accumulator = function.create_accumulator()?;
+        if retractable && !accumulator.supports_retract_batch() {
             return datafusion::common::not_impl_err!(
                 "{} over a table: it cannot take back a row that changed; COUNT, SUM, AVG and \
                  the variance functions can",
